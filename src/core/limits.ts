@@ -1,0 +1,267 @@
+/** Every bound in one place, each with its reason. Units last in names. */
+
+/** The largest canonical structure is a block body: 1 MiB of transactions and its certificates. */
+export const CBOR_BYTES_MAX = 2 * 1024 * 1024
+/** Deep enough for every structure of docs/spec; shallow enough that no decoder recurses far. */
+export const CBOR_DEPTH_MAX = 16
+/** A full block: 2,000 transactions of about 40 items; keeps decoding under a tenth of a second. */
+export const CBOR_ITEMS_MAX = 262_144
+
+/** Ciphertext segment of a sealed stream, and the leaf of its UnixFS tree: Tink's AES256_GCM_HKDF_1MB. */
+export const SEGMENT_BYTES = 1024 * 1024
+/** Tink counts segments in 32 bits, but a UnixFS tree of 2^22 leaves (4 TiB) is already four levels; nobody needs more in one file. */
+export const SEGMENTS_MAX = 2 ** 22
+/** Any block that travels or is stored: bitswap implementations refuse more than 2 MiB. */
+export const BLOCK_BYTES_MAX = 2 * 1024 * 1024
+
+/** Children of one UnixFS node: profile unixfs-v1-2025; a node is then about 50 KiB. */
+export const TREE_CHILDREN = 1_024
+/** Files of one folder: two levels of 1,000 opaque names. */
+export const LISTING_FILES_MAX = 1_000_000
+/** Entries of one listing page: well under `CBOR_BYTES_MAX` with paths of usual length. */
+export const LISTING_PAGE_ENTRIES = 256
+/** A listing of a million files with paths of 200 bytes. */
+export const LISTING_BYTES_MAX = 256 * 1024 * 1024
+/** A path in a listing, in UTF-8: what common file systems take. */
+export const PATH_BYTES_MAX = 1_024
+/** Accounts that one manifest wraps its key to; others are granted on the ledger. */
+export const MANIFEST_KEYS_MAX = 16
+/** Extents of one object: 1 GiB each, so 4 TiB. */
+export const EXTENTS_MAX = 4_096
+/** Segments read ahead from the disk while earlier ones are on their way out. */
+export const READ_AHEAD_SEGMENTS = 4
+/** Segments written and synced together during an upload: amortizes the fsync, bounds what a crash can lose. */
+export const UPLOAD_BATCH_SEGMENTS = 16
+/** Received and not yet durable bytes of one upload: two batches, one filling while the other is written. */
+export const UPLOAD_IN_FLIGHT_BYTES = 2 * UPLOAD_BATCH_SEGMENTS * SEGMENT_BYTES
+
+/** A transaction: two X-Wing wrapped keys or one public key, with room; 30 of them fill a block. */
+export const TX_BYTES_MAX = 32 * 1024
+/** Transactions that carry extents or evidence: 1,024 receipts of a placement group don't fit in less. */
+export const TX_LARGE_BYTES_MAX = 64 * 1024
+/** The account, and whoever must sign beside it; every signature costs every peer 0.1 ms. */
+export const TX_SIGNATURES_MAX = 4
+/** How far ahead of block time a transaction may expire: the mempool must not hold promises for longer. */
+export const TX_LIFETIME_MS_MAX = 24 * 60 * 60 * 1_000
+/** Compare-and-set conditions of one transaction: each is one read of the state. */
+export const TX_PRECONDITIONS_MAX = 16
+/** Transactions of one block, in bytes: travels in a tenth of a second on 100 Mbit/s. */
+export const BLOCK_TX_BYTES_MAX = 1024 * 1024
+/** Transactions of one block, by number: 0.2 s of signature checks on one core. */
+export const BLOCK_TXS_MAX = 2_000
+/** Items of evidence in one block: each is two signature checks. */
+export const BLOCK_EVIDENCE_MAX = 16
+/** Views without a block between a block and its parent; at the longest view (60 s) this is almost three days of failed views. */
+export const BLOCK_NULLIFY_CERTIFICATES_MAX = 4_096
+/** How far a block's time may be ahead of the wall clock: clocks kept by NTP differ by far less. */
+export const BLOCK_TIME_AHEAD_MS_MAX = 2_000
+/** Blocks of an epoch: at one block a second, validators can change every quarter of an hour. */
+export const EPOCH_BLOCKS = 1_000
+/** Validators: one for each institution of the largest consortium. */
+export const VALIDATORS_MAX = 100
+/** Institutions of one genesis; others join later. */
+export const INSTITUTIONS_MAX = 100
+/** Peers of one institution: a few sites with a few machines each. */
+export const INSTITUTION_PEERS_MAX = 16
+/** A header that names 100 next validators. */
+export const HEADER_BYTES_MAX = 16 * 1024
+/** A certificate of 67 signatures, with room. */
+export const CERTIFICATE_BYTES_MAX = 8 * 1024
+/** A header, its certificate, and the frame around them. */
+export const FINAL_HEADER_BYTES_MAX = HEADER_BYTES_MAX + CERTIFICATE_BYTES_MAX + 64
+/** 100 institutions, each with an X-Wing key and 16 peers. */
+export const GENESIS_BYTES_MAX = 512 * 1024
+/** Fields of a fault in a receipt, and the length of its texts: a receipt stays under 2 KiB whatever the payload said. */
+export const RECEIPT_FAULT_FIELDS_MAX = 8
+export const RECEIPT_FAULT_TEXT_MAX = 128
+/** A state key: a few hashes and a number. */
+export const STATE_KEY_BYTES_MAX = 256
+/** Bytes of all transactions that wait; a minute of full blocks. */
+export const MEMPOOL_BYTES_MAX = 64 * 1024 * 1024
+/** Transactions that wait: bounds the memory beside the bytes. */
+export const MEMPOOL_TXS_MAX = 100_000
+/** One institution's part of the waiting bytes: one that floods doesn't shut the others out. */
+export const MEMPOOL_INSTITUTION_DIVISOR = 8
+/** How far ahead of its turn a transaction may wait: a client that sends in parallel, not one that leaves gaps. */
+export const MEMPOOL_SEQ_AHEAD_MAX = 1_024
+/** The longest consent: ten years; it can be given again. */
+export const CONSENT_PERIOD_MS_MAX = 10 * 366 * 24 * 60 * 60 * 1_000
+/** Versions of one record: a device that amends every minute for ten years doesn't reach it. */
+export const RECORD_VERSIONS_MAX = 2 ** 24
+/** Keys in the history of an account: two rotations a year for a long life. */
+export const ACCOUNT_KEYS_MAX = 200
+/** Levels of a stored object's tree: two of directories and four of file nodes, with room to spare. */
+export const OBJECT_WALK_DEPTH_MAX = 8
+
+/** Bytes given to a cipher at once: its result of this size comes back from node's allocator hot, one of 1 MiB comes cold. */
+export const AEAD_UPDATE_BYTES = 64 * 1024
+/** Imported public keys that a process remembers: every account that is active within minutes, at 1 kB each. */
+export const ED25519_KEYS_CACHED_MAX = 4_096
+/** WebCrypto's own bound on one call of getRandomValues. */
+export const RANDOM_FILL_BYTES_MAX = 65_536
+/** Keys of one keystore: a person has three, an institution about ten, each kept through a few rotations. */
+export const KEYSTORE_KEYS_MAX = 64
+/** A keystore of that many X-Wing keys is 125 kB of JSON. */
+export const KEYSTORE_BYTES_MAX = 256 * 1024
+/** Below this the passphrase hash is no hurdle to anyone with a graphics card. */
+export const KEYSTORE_MEMORY_KIB_MIN = 8 * 1024
+/** A file may not make its reader allocate more than this: 1 GiB. */
+export const KEYSTORE_MEMORY_KIB_MAX = 1024 * 1024
+/** Passes over the memory: at the maximum of both, opening takes about half a minute, not hours. */
+export const KEYSTORE_PASSES_MAX = 16
+/** Lanes: more than any machine of a clinic has cores. */
+export const KEYSTORE_LANES_MAX = 16
+/** Objects listed by one request. */
+export const OBJECTS_LISTED_MAX = 1_000
+/** HTTP requests a minute from one address: a folder of small files sends about 100 a second. */
+export const API_REQUESTS_PER_MINUTE = 30_000
+/** A connection that sends nothing for so long is closed; TCP may be slow, hospitals' lines break off. */
+export const HTTP_IDLE_TIMEOUT_MS = 120_000
+/** Request headers are a few hundred bytes. */
+export const HTTP_HEADERS_TIMEOUT_MS = 10_000
+/** An answer of the HTTP API that is read whole: the largest are lists of a thousand entries with wrapped keys of 1.2 kB. */
+export const API_ANSWER_BYTES_MAX = 16 * 1024 * 1024
+/** Connections of one CLI to its peer. */
+export const API_CONNECTIONS_MAX = 8
+
+/** 100 institutions with a handful of peers each, and a second connection where two dialed each other at once. */
+export const P2P_CONNECTIONS_MAX = 1_000
+/** Handshakes in progress: each holds a TLS state and two timers; a whole consortium that restarts fits in a second. */
+export const P2P_PENDING_INBOUND_MAX = 64
+/** New connections a second from one address: all peers of one site may stand behind one. */
+export const P2P_INBOUND_PER_SECOND_MAX = 64
+/** Streams of one connection and direction: bitswap opens one per message; a flood beyond that is reset. */
+export const P2P_STREAMS_PER_CONNECTION_MAX = 512
+/** What one stream may have in flight: 80 MB/s at 50 ms; libp2p resets a paused stream that holds more than it may. */
+export const P2P_STREAM_WINDOW_BYTES_MAX = 4 * 1024 * 1024
+/** A paused reader holds one window and the frame that was under way. */
+export const P2P_STREAM_READ_BUFFER_BYTES_MAX = 2 * P2P_STREAM_WINDOW_BYTES_MAX
+/** Each connection is probed this often: with the timeout below, a silent peer is dropped within 8 s. */
+export const P2P_PING_INTERVAL_MS = 3_000
+/** A probe waits behind bulk data and a busy event loop, so less would drop peers that are only busy. */
+export const P2P_PING_TIMEOUT_MS = 5_000
+/** A dial includes DNS, TCP and a handshake; on a WAN under 1 s. */
+export const P2P_DIAL_TIMEOUT_MS = 5_000
+/** First pause before dialing again: a restarted daemon listens within 2 s. */
+export const P2P_REDIAL_MS_MIN = 500
+/** Longest pause before dialing again: an institution that comes back waits no longer. */
+export const P2P_REDIAL_MS_MAX = 30_000
+/** A connection that ends earlier was refused by the other side: it doesn't reset the pause. */
+export const P2P_SETTLED_MS = 3_000
+/** Refused strangers are counted; the log gets one line in this time, however many knock. */
+export const P2P_STRANGER_LOG_INTERVAL_MS = 60_000
+
+/** One gossipsub RPC: a batch of headers and control messages. */
+export const GOSSIP_RPC_BYTES_MAX = 256 * 1024
+/** Verdicts on gossiped headers kept by hash, so that a copy from each neighbour costs a hash and no signature check. */
+export const GOSSIP_VERDICTS_MAX = 512
+/** A header ignored because we lag may be judged again after this. */
+export const GOSSIP_IGNORED_MS = 1_000
+
+/** Blocks a fetch may have asked for and not yet handed on: hides 40 ms at 400 MB/s; bounds the reader's memory. */
+export const BLOCK_WINDOW_BYTES = 16 * SEGMENT_BYTES
+/** Wants a server queues for one stream, 33 bytes each; more is a broken or hostile peer, and its stream is reset. */
+export const BLOCK_WANTS_QUEUED_MAX = 256
+/** Blocks read ahead of the one being written, per stream: disk and network overlap with two. */
+export const BLOCK_READ_AHEAD = 2
+/** Blocks in a server's memory over all streams: 64 MiB at the largest block. */
+export const BLOCK_SERVER_BLOCKS_MAX = 32
+/** Block streams of one connection: a peer that never reads can hold 8 x 2 of the server's blocks, and no more. */
+export const BLOCK_STREAMS_PER_CONNECTION_MAX = 8
+/** A reader that takes not one byte for so long loses its stream, and the memory behind it is freed. */
+export const BLOCK_SERVER_STALL_MS = 30_000
+/** A provider silent for this long with wants outstanding is hedged by another; well under the promised 2 s. */
+export const BLOCK_PROVIDER_SILENT_MS = 1_000
+/** A provider silent for this long is given up, even when it's the only one. */
+export const BLOCK_PROVIDER_LOST_MS = 15_000
+/** The oldest wanted block of a slow provider is asked of an idle one after this. */
+export const BLOCK_SLOW_MS = 500
+/** "Who has this block?" waits this long for the last answer. */
+export const BLOCK_HAVE_TIMEOUT_MS = 2_000
+/** After the first "I have it", others get this long to join the list. */
+export const BLOCK_HAVE_GRACE_MS = 50
+
+/** One-shot requests served at a time for one connection. */
+export const REQUEST_STREAMS_PER_CONNECTION_MAX = 16
+/** Default time for a whole request and its answer. */
+export const REQUEST_TIMEOUT_MS = 10_000
+/** Sealed segments between the sealer and the socket. */
+export const UPLOAD_BUFFERS = 8
+/** Tries after a lost connection, about a minute in all: a peer restarts within that. */
+export const RETRIES_MAX = 10
+/** Longest wait between two tries. */
+export const RETRY_MS_MAX = 10_000
+/** Files sealed and sent at once: hides the round trips of small files; large ones share the disk anyway. */
+export const PUT_FILES_AT_ONCE = 4
+/** A passphrase, in UTF-8. */
+export const PASSPHRASE_BYTES_MAX = 1_024
+
+/** Size at which a pack file is closed: a few thousand files hold a terabyte, and a torn tail is checked in half a second. */
+export const STORE_PACK_BYTES = 256 * 1024 * 1024
+/** Records of one pack: its index file stays under 12 MiB even when all blocks are tiny. */
+export const STORE_PACK_RECORDS_MAX = 262_144
+/** Waiting calls are gathered into one write up to this; more gains nothing on any disk measured. */
+export const STORE_BATCH_BYTES_MAX = 4 * 1024 * 1024
+/** What one call writes or leaves entirely: two upload batches; a larger call goes in pieces of this size. */
+export const STORE_CALL_BYTES_MAX = 32 * 1024 * 1024
+/** The same by number, for tiny blocks: a pack stays within twice `STORE_PACK_RECORDS_MAX`. */
+export const STORE_CALL_RECORDS_MAX = 65_536
+/** Written and not yet synced: keeps the disk busy during a sync, and bounds what the next sync takes (0.1 s at 300 MB/s). */
+export const STORE_UNSYNCED_BYTES_MAX = 32 * 1024 * 1024
+/** Pack files held open for reading: well under the usual limit of 1,024 descriptors. */
+export const STORE_OPEN_PACKS_MAX = 64
+/** Free space of the disk is asked again after this time, or after `STORE_FREE_CHECK_BYTES` were written. */
+export const STORE_FREE_CHECK_MS = 1_000
+/** So far may the cached figure be off by our own writes: under 1% of the default reserve. */
+export const STORE_FREE_CHECK_BYTES = 64 * 1024 * 1024
+/** A pack is rewritten when this much of it is removed blocks: at most half of the store is waste, at most one byte is copied per byte freed. */
+export const STORE_COMPACT_DEAD_RATIO = 0.5
+/** The same when the store is nearly full: copying 19 bytes to free one is then worth it. */
+export const STORE_COMPACT_PRESSED_DEAD_RATIO = 0.05
+/** Above this part of what it may use, the store counts as nearly full. */
+export const STORE_PRESSED_RATIO = 0.9
+/** Default for `fullRatio`: file systems slow down, and repair needs room, above it. */
+export const STORE_FULL_RATIO = 0.95
+/** Default for `reserveFreeBytes`: the state database, logs and repair of a peer for days. */
+export const STORE_RESERVE_FREE_BYTES = 10 * 1024 * 1024 * 1024
+/** Freed when the disk is full: journal entries and state of thousands of blocks. */
+export const STORE_BALLAST_BYTES = 16 * 1024 * 1024
+/** Damaged blocks named in a report; the count is exact beyond it. */
+export const STORE_DAMAGE_LISTED_MAX = 65_536
+/** Session description of one upload: length, names sealed elsewhere. */
+export const UPLOAD_META_BYTES_MAX = 64 * 1024
+/** Journals of open uploads in one folder: each is a file, and all are read at start. */
+export const UPLOAD_JOURNALS_MAX = 4_096
+/** Digests in one journal record: one gigabyte of segments. */
+export const UPLOAD_RECORD_DIGESTS_MAX = 1_024
+/** Opened segments on their way to the disk. */
+export const DOWNLOAD_BUFFERS = 6
+
+/** A config names a consortium's members and little else; more is not a config. */
+export const CONFIG_BYTES_MAX = 256 * 1024
+/** Paths and addresses of a config; the longest path of common systems is 4,096. */
+export const CONFIG_TEXT_MAX = 4_096
+/** Addresses of one machine: its networks, in both address families. */
+export const CONFIG_ADDRESSES_MAX = 32
+/** Every peer of every institution at its largest. */
+export const CONFIG_MEMBERS_MAX = INSTITUTIONS_MAX * INSTITUTION_PEERS_MAX
+/** Each unfinished upload holds a file handle and a journal. */
+export const UPLOADS_OPEN_MAX = 2_000
+/** Blocks of one sync answer by count, and by bytes: under `CBOR_BYTES_MAX` with one full block more. */
+export const SYNC_BLOCKS_MAX = 256
+export const SYNC_BLOCKS_BYTES_MAX = 1_280 * 1024
+export const SYNC_ANSWER_BYTES_MAX = CBOR_BYTES_MAX
+/** A peer asks the members for new blocks this often, in case gossip missed one. */
+export const SYNC_INTERVAL_MS = 10_000
+/** The answer to a transaction: a fault with bounded fields, or nothing. */
+export const TX_ANSWER_BYTES_MAX = 4 * 1024
+/** Entries of one list over HTTP. */
+export const LIST_MAX = 1_000
+/** How long one request may wait for a transaction to become final. */
+export const TX_WAIT_MS_MAX = 60_000
+/** How long the CLI's transactions may wait for a block: longer than any outage that someone waits through at a prompt. */
+export const TX_LIFETIME_MS = 3_600_000
+/** Uploads that expired are looked for this often; they last hours. */
+export const UPLOAD_EXPIRY_INTERVAL_MS = 600_000
+/** An upload that got nothing for two days was given up: a weekend's interruption resumes. */
+export const UPLOAD_EXPIRE_MS = 48 * 60 * 60 * 1_000
