@@ -1,0 +1,293 @@
+/**
+ * Transactions that wait for a block. Pure: whoever owns it checks admission first, says what time it is, and tells it what
+ * became final.
+ *
+ * Order: lanes first to last; within a lane, institutions take turns by bytes (deficit round-robin), so that one that floods
+ * doesn't starve the others; within an institution, accounts take turns; within an account, `seq` order without gaps.
+ * Lanes 2 and 3 together get at most four fifths of a block, so that urgent ones that come late still find room.
+ *
+ * @see docs/spec/transaction.md, "Waiting"
+ */
+import { CodedError } from '../core/coded-error.ts'
+import type { AccountId, InstitutionId, TxId } from '../core/ids.ts'
+import {
+  MEMPOOL_BYTES_MAX,
+  MEMPOOL_INSTITUTION_DIVISOR,
+  MEMPOOL_SEQ_AHEAD_MAX,
+  MEMPOOL_TXS_MAX,
+  TX_LARGE_BYTES_MAX,
+} from '../core/limits.ts'
+import { LANES, type Lane, type SignedTx } from './transaction.ts'
+
+export type MempoolFault =
+  | { code: 'MEMPOOL_DUPLICATE'; tx: string }
+  | { code: 'MEMPOOL_FULL'; bytes: number; bytesMax: number; count: number; countMax: number }
+  | { code: 'MEMPOOL_INSTITUTION_FULL'; org: string; bytes: number; bytesMax: number }
+  | { code: 'MEMPOOL_SEQ_TAKEN'; seq: number; tx: string }
+  | { code: 'MEMPOOL_SEQ_TOO_FAR'; seq: number; next: number; aheadMax: number }
+  | { code: 'TX_SEQ_USED'; seq: number; next: number }
+  | { code: 'TX_EXPIRED'; expiresMs: number; blockTimeMs: number }
+export class MempoolError extends CodedError<MempoolFault> {}
+
+export interface MempoolOptions {
+  /** @default MEMPOOL_BYTES_MAX */
+  readonly bytesMax?: number
+  /** @default MEMPOOL_TXS_MAX */
+  readonly countMax?: number
+}
+
+/** A transaction that left without a block, and why. */
+export interface Evicted {
+  readonly tx: SignedTx
+  readonly fault: MempoolFault
+}
+
+/** What waits of one account in one lane. */
+interface Account {
+  readonly id: AccountId
+  next: number
+  readonly bySeq: Map<number, SignedTx>
+}
+
+/** What waits of one institution in one lane. */
+interface Queue {
+  readonly org: InstitutionId
+  /** In the order of their turns. */
+  readonly accounts: Map<AccountId, Account>
+}
+
+/** Room that is left in a block. */
+interface Room {
+  bytes: number
+  count: number
+}
+
+/** A turn of an institution: at least one transaction of any size fits in. */
+const QUANTUM_BYTES = TX_LARGE_BYTES_MAX
+/** Part of a block that lanes 2 and 3 may fill together. */
+const LATER_LANES_RATIO = { numerator: 4, denominator: 5 } as const
+
+export class Mempool {
+  readonly #bytesMax: number
+  readonly #countMax: number
+  readonly #lanes: readonly Map<InstitutionId, Queue>[] = LANES.map(() => new Map<InstitutionId, Queue>())
+  readonly #byId = new Map<TxId, SignedTx>()
+  readonly #bytesOf = new Map<InstitutionId, number>()
+  #bytes = 0
+
+  constructor(options: MempoolOptions = {}) {
+    this.#bytesMax = options.bytesMax ?? MEMPOOL_BYTES_MAX
+    this.#countMax = options.countMax ?? MEMPOOL_TXS_MAX
+  }
+
+  get count(): number {
+    return this.#byId.size
+  }
+
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  has(id: TxId): boolean {
+    return this.#byId.has(id)
+  }
+
+  get(id: TxId): SignedTx | undefined {
+    return this.#byId.get(id)
+  }
+
+  /**
+   * Takes a transaction that was found admissible.
+   *
+   * @param next - the `seq` that the chain expects of its account in its lane.
+   * @param timeMs - the later of the newest block's time and now.
+   * @throws {MempoolError} any of its codes
+   */
+  add(tx: SignedTx, next: number, timeMs: number): void {
+    const { account: id, expiresMs, lane, org, seq } = tx.body
+    if (this.#byId.has(tx.id)) throw new MempoolError({ code: 'MEMPOOL_DUPLICATE', tx: tx.id })
+    if (expiresMs <= timeMs) throw new MempoolError({ code: 'TX_EXPIRED', expiresMs, blockTimeMs: timeMs })
+    if (seq < next) throw new MempoolError({ code: 'TX_SEQ_USED', seq, next })
+    if (seq >= next + MEMPOOL_SEQ_AHEAD_MAX) {
+      throw new MempoolError({ code: 'MEMPOOL_SEQ_TOO_FAR', seq, next, aheadMax: MEMPOOL_SEQ_AHEAD_MAX })
+    }
+    const taken = this.#account(lane, org, id)?.bySeq.get(seq)
+    if (taken !== undefined) throw new MempoolError({ code: 'MEMPOOL_SEQ_TAKEN', seq, tx: taken.id })
+    this.#checkRoom(tx)
+    const account = this.#openAccount(lane, org, id)
+    account.next = Math.max(account.next, next)
+    account.bySeq.set(seq, tx)
+    this.#byId.set(tx.id, tx)
+    this.#count(tx, 1)
+  }
+
+  /**
+   * What the next block should hold, in order. Nothing is taken out: that happens when a block is final.
+   *
+   * @param limits.bytes - of the envelopes together.
+   */
+  take(limits: { readonly bytes: number; readonly count: number }): SignedTx[] {
+    const chosen: SignedTx[] = []
+    const room: Room = { bytes: limits.bytes, count: limits.count }
+    const { numerator, denominator } = LATER_LANES_RATIO
+    const later: Room = {
+      bytes: Math.floor((limits.bytes * numerator) / denominator),
+      count: Math.floor((limits.count * numerator) / denominator),
+    }
+    for (const lane of LANES) {
+      const isLater = lane >= 2
+      const lent: Room = isLater
+        ? { bytes: Math.min(room.bytes, later.bytes), count: Math.min(room.count, later.count) }
+        : { ...room }
+      const taken = takeLane([...(this.#lanes[lane]?.values() ?? [])], lent)
+      const bytes = taken.reduce((sum, tx) => sum + tx.bytes.length, 0)
+      for (const side of isLater ? [room, later] : [room]) {
+        side.bytes -= bytes
+        side.count -= taken.length
+      }
+      chosen.push(...taken)
+    }
+    return chosen
+  }
+
+  /**
+   * Takes out what a final block holds, and what can't come any more: those expired, those whose turn another one used.
+   *
+   * @param txs - of the block.
+   * @param timeMs - of the block.
+   * @returns what left without being in the block.
+   */
+  committed(txs: readonly SignedTx[], timeMs: number): Evicted[] {
+    const evicted: Evicted[] = []
+    for (const { body, id } of txs) {
+      const held = this.#byId.get(id)
+      if (held !== undefined) this.#remove(held)
+      const account = this.#account(body.lane, body.org, body.account)
+      if (account === undefined) continue
+      account.next = Math.max(account.next, body.seq + 1)
+      const { next } = account
+      for (const [seq, tx] of [...account.bySeq]) {
+        if (seq < next) evicted.push(this.#evict(tx, { code: 'TX_SEQ_USED', seq, next }))
+      }
+    }
+    return [...evicted, ...this.expire(timeMs)]
+  }
+
+  /** Takes out what expired by `timeMs`. */
+  expire(timeMs: number): Evicted[] {
+    const expired = [...this.#byId.values()].filter(({ body }) => body.expiresMs <= timeMs)
+    return expired.map((tx) =>
+      this.#evict(tx, { code: 'TX_EXPIRED', expiresMs: tx.body.expiresMs, blockTimeMs: timeMs }),
+    )
+  }
+
+  /** Takes out one transaction, such as one that a proposer found inadmissible. */
+  remove(id: TxId): void {
+    const tx = this.#byId.get(id)
+    if (tx !== undefined) this.#remove(tx)
+  }
+
+  #checkRoom(tx: SignedTx): void {
+    const bytes = this.#bytes + tx.bytes.length
+    if (bytes > this.#bytesMax || this.#byId.size >= this.#countMax) {
+      const { size } = this.#byId
+      throw new MempoolError({
+        code: 'MEMPOOL_FULL',
+        bytes: this.#bytes,
+        bytesMax: this.#bytesMax,
+        count: size,
+        countMax: this.#countMax,
+      })
+    }
+    const { org } = tx.body
+    const bytesMax = Math.floor(this.#bytesMax / MEMPOOL_INSTITUTION_DIVISOR)
+    const held = this.#bytesOf.get(org) ?? 0
+    if (held + tx.bytes.length > bytesMax) {
+      throw new MempoolError({ code: 'MEMPOOL_INSTITUTION_FULL', org, bytes: held, bytesMax })
+    }
+  }
+
+  #account(lane: Lane, org: InstitutionId, id: AccountId): Account | undefined {
+    return this.#lanes[lane]?.get(org)?.accounts.get(id)
+  }
+
+  #openAccount(lane: Lane, org: InstitutionId, id: AccountId): Account {
+    const queues = this.#lanes[lane] ?? new Map<InstitutionId, Queue>()
+    const queue = queues.get(org) ?? { org, accounts: new Map<AccountId, Account>() }
+    queues.set(org, queue)
+    const account = queue.accounts.get(id) ?? { id, next: 1, bySeq: new Map<number, SignedTx>() }
+    queue.accounts.set(id, account)
+    return account
+  }
+
+  #evict(tx: SignedTx, fault: MempoolFault): Evicted {
+    this.#remove(tx)
+    return { tx, fault }
+  }
+
+  #remove(tx: SignedTx): void {
+    const { account: id, lane, org, seq } = tx.body
+    const queues = this.#lanes[lane]
+    const queue = queues?.get(org)
+    const account = queue?.accounts.get(id)
+    account?.bySeq.delete(seq)
+    if (account?.bySeq.size === 0) queue?.accounts.delete(id)
+    if (queue?.accounts.size === 0) queues?.delete(org)
+    this.#byId.delete(tx.id)
+    this.#count(tx, -1)
+  }
+
+  #count(tx: SignedTx, sign: 1 | -1): void {
+    const { org } = tx.body
+    const held = (this.#bytesOf.get(org) ?? 0) + sign * tx.bytes.length
+    if (held === 0) this.#bytesOf.delete(org)
+    else this.#bytesOf.set(org, held)
+    this.#bytes += sign * tx.bytes.length
+  }
+}
+
+/** Deficit round-robin: each turn gives an institution a quantum; it sends while what it has saved covers the next one. */
+function takeLane(queues: readonly Queue[], room: Room): SignedTx[] {
+  const chosen: SignedTx[] = []
+  let turns = queues.map((queue) => ({ next: inTurn(queue), deficit: 0 }))
+  while (turns.length > 0 && room.count > 0) {
+    const still: typeof turns = []
+    for (const turn of turns) {
+      turn.deficit += QUANTUM_BYTES
+      let tx = turn.next.peek()
+      while (tx !== undefined && tx.bytes.length <= turn.deficit) {
+        if (room.count === 0 || tx.bytes.length > room.bytes) return chosen
+        chosen.push(tx)
+        room.bytes -= tx.bytes.length
+        room.count -= 1
+        turn.deficit -= tx.bytes.length
+        turn.next.advance()
+        tx = turn.next.peek()
+      }
+      if (tx !== undefined) still.push(turn)
+    }
+    turns = still
+  }
+  return chosen
+}
+
+/** The transactions of one institution, its accounts in turns, each account's in the order of `seq` up to the first gap. */
+function inTurn(queue: Queue): { peek(): SignedTx | undefined; advance(): void } {
+  const accounts = [...queue.accounts.values()].map((account) => ({ account, seq: account.next }))
+  let first = 0
+  return {
+    peek: () => {
+      for (; first < accounts.length; first++) {
+        const one = accounts[first]
+        const tx = one?.account.bySeq.get(one.seq)
+        if (tx !== undefined) return tx
+      }
+      return undefined
+    },
+    advance: () => {
+      const one = accounts[first]
+      first++
+      if (one !== undefined) accounts.push({ account: one.account, seq: one.seq + 1 })
+    },
+  }
+}

@@ -1,0 +1,206 @@
+import * as fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { type AccountId, type InstitutionId, accountIdOf, parseInstitutionId, txIdOf } from '../../../src/core/ids.ts'
+import { CodedError } from '../../../src/core/coded-error.ts'
+import { cborCid, sha256 } from '../../../src/crypto/hash.ts'
+import { Mempool } from '../../../src/ledger/mempool.ts'
+import type { Lane, SignedTx } from '../../../src/ledger/transaction.ts'
+
+const NOW_MS = 1_000_000
+const idOf = (name: string): AccountId => accountIdOf(sha256(new TextEncoder().encode(name)))
+
+interface Spec {
+  readonly org?: string
+  readonly account?: string
+  readonly lane?: Lane
+  readonly seq?: number
+  readonly bytes?: number
+  readonly expiresMs?: number
+  readonly nonce?: number
+}
+
+/** The pool looks at no signature and no payload: admission did. */
+function tx(spec: Spec = {}): SignedTx {
+  const { account = 'ada', bytes = 300, expiresMs = NOW_MS + 60_000, lane = 1, nonce = 0, org = 'city', seq = 1 } = spec
+  const hash = sha256(new TextEncoder().encode(JSON.stringify({ org, account, lane, seq, nonce, bytes })))
+  return {
+    id: txIdOf(hash),
+    hash,
+    body: {
+      version: 1,
+      chain: cborCid(new Uint8Array(1)),
+      org: parseInstitutionId(org),
+      account: idOf(account),
+      lane,
+      seq,
+      expiresMs,
+      type: 'record.add',
+      payload: null,
+    },
+    bodyBytes: new Uint8Array(0),
+    sigs: [],
+    bytes: new Uint8Array(bytes),
+  }
+}
+
+const ROOM = { bytes: 1_048_576, count: 2_000 }
+const orgs = (taken: readonly SignedTx[]): InstitutionId[] => taken.map(({ body }) => body.org)
+const seqs = (taken: readonly SignedTx[]): number[] => taken.map(({ body }) => body.seq)
+
+function codeOf(work: () => void): string {
+  try {
+    work()
+  } catch (error) {
+    if (error instanceof CodedError) return error.fault.code
+    throw error
+  }
+  return 'ok'
+}
+
+describe('what the mempool refuses', () => {
+  test('the same transaction twice', () => {
+    const pool = new Mempool()
+    pool.add(tx(), 1, NOW_MS)
+    expect(codeOf(() => pool.add(tx(), 1, NOW_MS))).toBe('MEMPOOL_DUPLICATE')
+  })
+
+  test('another transaction for a turn that one waits for', () => {
+    const pool = new Mempool()
+    pool.add(tx(), 1, NOW_MS)
+    expect(codeOf(() => pool.add(tx({ nonce: 1 }), 1, NOW_MS))).toBe('MEMPOOL_SEQ_TAKEN')
+  })
+
+  test('a turn that was used, one too far ahead, and one that has expired', () => {
+    const pool = new Mempool()
+    expect(codeOf(() => pool.add(tx({ seq: 4 }), 5, NOW_MS))).toBe('TX_SEQ_USED')
+    expect(codeOf(() => pool.add(tx({ seq: 5 + 1_024 }), 5, NOW_MS))).toBe('MEMPOOL_SEQ_TOO_FAR')
+    expect(codeOf(() => pool.add(tx({ seq: 5 + 1_023 }), 5, NOW_MS))).toBe('ok')
+    expect(codeOf(() => pool.add(tx({ expiresMs: NOW_MS }), 1, NOW_MS))).toBe('TX_EXPIRED')
+  })
+
+  test('more than an eighth of its bytes from one institution, while others still find room', () => {
+    const pool = new Mempool({ bytesMax: 80_000 })
+    for (let seq = 1; seq <= 10; seq++) pool.add(tx({ seq, bytes: 1_000 }), 1, NOW_MS)
+    expect(codeOf(() => pool.add(tx({ seq: 11, bytes: 1 }), 1, NOW_MS))).toBe('MEMPOOL_INSTITUTION_FULL')
+    expect(codeOf(() => pool.add(tx({ org: 'north', bytes: 1_000 }), 1, NOW_MS))).toBe('ok')
+  })
+
+  test('more than its bytes or its count in all', () => {
+    const pool = new Mempool({ bytesMax: 8_000 })
+    for (let org = 0; org < 8; org++) pool.add(tx({ org: `org-${org}`, bytes: 1_000 }), 1, NOW_MS)
+    expect(codeOf(() => pool.add(tx({ org: 'late', bytes: 1 }), 1, NOW_MS))).toBe('MEMPOOL_FULL')
+    const few = new Mempool({ countMax: 1 })
+    few.add(tx(), 1, NOW_MS)
+    expect(codeOf(() => few.add(tx({ seq: 2 }), 1, NOW_MS))).toBe('MEMPOOL_FULL')
+  })
+})
+
+describe('what the mempool gives to a block', () => {
+  test('urgent lanes first, and to the later lanes at most four fifths', () => {
+    const pool = new Mempool()
+    for (const lane of [3, 2, 1, 0] as const) {
+      for (let seq = 1; seq <= 6; seq++) pool.add(tx({ lane, seq, bytes: 100 }), 1, NOW_MS)
+    }
+    expect(pool.take({ bytes: 700, count: 99 }).map(({ body }) => body.lane)).toEqual([0, 0, 0, 0, 0, 0, 1])
+    expect(pool.take(ROOM)).toHaveLength(24)
+    const storage = new Mempool()
+    for (let seq = 1; seq <= 20; seq++) storage.add(tx({ lane: 3, seq, bytes: 100 }), 1, NOW_MS)
+    expect(storage.take({ bytes: 1_000, count: 99 })).toHaveLength(8)
+    expect(storage.take({ bytes: 10_000, count: 10 })).toHaveLength(8)
+  })
+
+  test('each account in the order of its turns, up to the first gap', () => {
+    const pool = new Mempool()
+    for (const seq of [7, 5, 8, 6, 10]) pool.add(tx({ seq }), 5, NOW_MS)
+    expect(seqs(pool.take(ROOM))).toEqual([5, 6, 7, 8])
+    const ahead = new Mempool()
+    ahead.add(tx({ seq: 2 }), 1, NOW_MS)
+    expect(ahead.take(ROOM)).toEqual([])
+  })
+
+  test('turns to institutions: one that floods does not shut another out', () => {
+    const pool = new Mempool()
+    for (let seq = 1; seq <= 400; seq++) pool.add(tx({ org: 'flood', account: 'f', seq, bytes: 16_384 }), 1, NOW_MS)
+    pool.add(tx({ org: 'north', account: 'n', bytes: 16_384 }), 1, NOW_MS)
+    pool.add(tx({ org: 'south', account: 's', bytes: 16_384 }), 1, NOW_MS)
+    const taken = orgs(pool.take({ bytes: 10 * 16_384, count: 99 }))
+    expect(taken).toContain('north')
+    expect(taken).toContain('south')
+    expect(taken).toHaveLength(10)
+  })
+
+  test('equal bytes to institutions whose transactions differ in size', () => {
+    const pool = new Mempool()
+    for (let seq = 1; seq <= 400; seq++) pool.add(tx({ org: 'small', account: 's', seq, bytes: 1_024 }), 1, NOW_MS)
+    for (let seq = 1; seq <= 100; seq++) pool.add(tx({ org: 'large', account: 'l', seq, bytes: 32_768 }), 1, NOW_MS)
+    const taken = pool.take({ bytes: 512 * 1_024, count: 2_000 })
+    const bytesOf = (org: string): number =>
+      taken.filter(({ body }) => body.org === org).reduce((sum, { bytes }) => sum + bytes.length, 0)
+    expect(Math.abs(bytesOf('small') - bytesOf('large'))).toBeLessThanOrEqual(2 * 65_536)
+  })
+
+  test('turns to the accounts of an institution', () => {
+    const pool = new Mempool()
+    for (let seq = 1; seq <= 50; seq++) pool.add(tx({ account: 'device', seq }), 1, NOW_MS)
+    pool.add(tx({ account: 'doctor' }), 1, NOW_MS)
+    expect(pool.take({ bytes: 600, count: 2 }).map(({ body }) => body.account)).toContain(idOf('doctor'))
+  })
+
+  test('never more than was asked for, nothing twice, and every taken one in its turn', () => {
+    const spec = fc.record({
+      org: fc.constantFrom('a', 'b', 'c'),
+      account: fc.constantFrom('x', 'y', 'z'),
+      lane: fc.constantFrom<Lane>(0, 1, 2, 3),
+      seq: fc.integer({ min: 1, max: 8 }),
+      bytes: fc.integer({ min: 100, max: 32_768 }),
+    })
+    fc.assert(
+      fc.property(
+        fc.array(spec, { maxLength: 60 }),
+        fc.nat({ max: 200_000 }),
+        fc.nat({ max: 30 }),
+        (specs, bytes, count) => {
+          const pool = new Mempool()
+          for (const one of specs) codeOf(() => pool.add(tx(one), 1, NOW_MS))
+          const taken = pool.take({ bytes, count })
+          expect(taken.length).toBeLessThanOrEqual(count)
+          expect(taken.reduce((sum, one) => sum + one.bytes.length, 0)).toBeLessThanOrEqual(bytes)
+          expect(new Set(taken.map(({ id }) => id)).size).toBe(taken.length)
+          const turns = new Map<string, number>()
+          for (const { body } of taken) {
+            const who = `${body.org} ${body.account} ${body.lane}`
+            expect(body.seq).toBe((turns.get(who) ?? 0) + 1)
+            turns.set(who, body.seq)
+          }
+        },
+      ),
+      { numRuns: 200 },
+    )
+  })
+})
+
+describe('what leaves the mempool', () => {
+  test('what a final block holds, with those whose turn is used or whose time is over, each with its reason', () => {
+    const pool = new Mempool()
+    const first = tx({ seq: 1 })
+    const rival = tx({ seq: 2, nonce: 1 })
+    const soon = tx({ account: 'ben', expiresMs: NOW_MS + 10 })
+    for (const one of [first, tx({ seq: 2 }), soon, tx({ seq: 3 })]) pool.add(one, 1, NOW_MS)
+    const evicted = pool.committed([first, rival], NOW_MS + 10)
+    expect(evicted.map(({ fault }) => fault.code).sort()).toEqual(['TX_EXPIRED', 'TX_SEQ_USED'])
+    expect(seqs(pool.take(ROOM))).toEqual([3])
+  })
+
+  test('leaves no bytes behind', () => {
+    const pool = new Mempool()
+    const all = [1, 2, 3].map((seq) => tx({ seq }))
+    for (const one of all) pool.add(one, 1, NOW_MS)
+    expect(pool.bytes).toBe(900)
+    pool.remove(all[1]?.id ?? txIdOf(new Uint8Array(32)))
+    pool.committed([all[0] ?? tx()], NOW_MS)
+    pool.expire(NOW_MS + 60_000)
+    expect([pool.bytes, pool.count]).toEqual([0, 0])
+    pool.add(all[1] ?? tx(), 2, NOW_MS)
+    expect(pool.has(all[1]?.id ?? txIdOf(new Uint8Array(32)))).toBe(true)
+  })
+})
