@@ -1,0 +1,34 @@
+import { EXIT, type FaultTable } from '../core/coded-error.ts'
+
+export const shardsFaults = {
+  TREE_NODE_INVALID: {
+    says: 'The block {cid} is not a part of a file that this network stores: {problem}.',
+    todo: 'Check the CID; name the root of a UnixFS file or folder.',
+    http: 422,
+    exit: EXIT.integrity,
+  },
+  TREE_TOO_LARGE: {
+    says: 'The file has more than {segmentsMax} segments of 1 MiB.',
+    todo: 'Split the file.',
+    http: 413,
+    exit: EXIT.capacity,
+  },
+  LISTING_INVALID: {
+    says: 'The sealed listing of this object is broken: {problem}.',
+    todo: 'Whoever stored it must store it again.',
+    http: 422,
+    exit: EXIT.integrity,
+  },
+  LISTING_PATH_UNSAFE: {
+    says: 'Entry {index} of the listing has a path that is absolute, leads outside, has control characters, is too long, or stands twice.',
+    todo: 'Rename the file before storing it; when fetching, ask whoever stored it.',
+    http: 422,
+    exit: EXIT.integrity,
+  },
+  LISTING_TOO_LARGE: {
+    says: 'The folder has more than {filesMax} files.',
+    todo: 'Store its subfolders one by one.',
+    http: 413,
+    exit: EXIT.capacity,
+  },
+} as const satisfies FaultTable
