@@ -1,0 +1,264 @@
+/**
+ * Serves blocks to members over `/apotheca/blocks/1`: answers in the order of the requests, reads a little ahead, writes
+ * with back-pressure. Memory is bounded three times: wants queued per stream, blocks read ahead per stream, and blocks
+ * held over all streams. A reader that stops reading loses its stream after `BLOCK_SERVER_STALL_MS`.
+ *
+ * @see docs/spec/block-exchange.md
+ */
+import type { Connection, Stream, StreamMessageEvent } from '@libp2p/interface'
+import { Uint8ArrayList } from 'uint8arraylist'
+import { CodedError } from '../core/coded-error.ts'
+import * as limits from '../core/limits.ts'
+import type { Log } from '../core/ports.ts'
+import { type AnswerStatus, type BlockRequest, encodeAnswerHead, RequestReader } from './block-frames.ts'
+import type { P2pHost } from './host.ts'
+import { BLOCKS_PROTOCOL } from './protocols.ts'
+import { flushed, isClosed, piecesOf } from './stream-flow.ts'
+
+export type ServeFault = { code: 'BLOCK_WANTS_TOO_MANY'; wantsMax: number }
+export class ServeError extends CodedError<ServeFault> {}
+
+/** Where blocks are read from. Unverified: the receiver verifies each, and reading twice would cost the bulk rate. */
+export interface BlockSource {
+  readUnverified(digest: Uint8Array): Promise<Uint8Array | undefined>
+  has(digest: Uint8Array): boolean
+}
+
+export interface BlockServerDeps {
+  readonly host: Pick<P2pHost, 'handle' | 'unhandle'>
+  readonly source: BlockSource
+  readonly log: Log
+}
+
+export interface BlockServerStats {
+  readonly streams: number
+  /** Blocks read and not yet written. */
+  readonly blocksHeld: number
+  readonly blocksSent: number
+  readonly bytesSent: number
+}
+
+export class BlockServer {
+  readonly #deps: BlockServerDeps
+  readonly #slots = new Slots(limits.BLOCK_SERVER_BLOCKS_MAX)
+  readonly #streams = new Set<Stream>()
+  #blocksSent = 0
+  #bytesSent = 0
+
+  constructor(deps: BlockServerDeps) {
+    this.#deps = deps
+  }
+
+  async start(): Promise<void> {
+    const options = {
+      maxInboundStreams: limits.BLOCK_STREAMS_PER_CONNECTION_MAX,
+      maxOutboundStreams: limits.BLOCK_STREAMS_PER_CONNECTION_MAX,
+    }
+    await this.#deps.host.handle(BLOCKS_PROTOCOL, (stream, connection) => this.#serve(stream, connection), options)
+  }
+
+  async stop(): Promise<void> {
+    await this.#deps.host.unhandle(BLOCKS_PROTOCOL)
+    for (const stream of this.#streams) stream.abort(new Error('the block server stops'))
+  }
+
+  stats(): BlockServerStats {
+    const counts = { blocksSent: this.#blocksSent, bytesSent: this.#bytesSent }
+    return { streams: this.#streams.size, blocksHeld: this.#slots.held, ...counts }
+  }
+
+  #serve(stream: Stream, connection: Connection): void {
+    const peer = connection.remotePeer.toString()
+    const session = new ServeSession(stream, this.#deps.source, this.#slots, (bytes) => {
+      this.#blocksSent++
+      this.#bytesSent += bytes
+    })
+    this.#streams.add(stream)
+    session
+      .run()
+      .catch((error: unknown) => {
+        // A reader that went away is everyday; a fault of ours or of its frames is worth a line.
+        if (!isClosed(stream)) this.#deps.log.warn({ peer, err: error }, 'a block stream was ended')
+        stream.abort(error instanceof Error ? error : new Error(String(error)))
+      })
+      .finally(() => this.#streams.delete(stream))
+  }
+}
+
+interface Answer {
+  readonly status: AnswerStatus
+  readonly block: Uint8Array | undefined
+}
+
+/** One stream: a queue of requests, a few answers being read, one being written. */
+class ServeSession {
+  readonly #stream: Stream
+  readonly #source: BlockSource
+  readonly #slots: Slots
+  readonly #onSent: (bytes: number) => void
+  readonly #requests: BlockRequest[] = []
+  readonly #answers: Promise<Answer>[] = []
+  readonly #reader = new RequestReader()
+  #noMoreRequests = false
+  #failure: Error | undefined
+  #wake: (() => void) | undefined
+
+  constructor(stream: Stream, source: BlockSource, slots: Slots, onSent: (bytes: number) => void) {
+    this.#stream = stream
+    this.#source = source
+    this.#slots = slots
+    this.#onSent = onSent
+  }
+
+  /** @throws {FrameError | ServeError | StreamError} */
+  async run(): Promise<void> {
+    const { signal } = this.#listen()
+    try {
+      for (;;) {
+        if (this.#failure !== undefined) throw this.#failure
+        this.#readAhead(signal)
+        const next = this.#answers.shift()
+        if (next === undefined) {
+          if (this.#noMoreRequests) break
+          await new Promise<void>((resolve) => {
+            this.#wake = resolve
+          })
+          continue
+        }
+        await this.#write(await next)
+      }
+      await this.#stream.close()
+    } finally {
+      // Answers read ahead and never written give their slots back.
+      for (const answer of this.#answers) {
+        answer.then((one) => this.#release(one)).catch(() => undefined)
+      }
+    }
+  }
+
+  #listen(): { signal: AbortSignal } {
+    const closed = new AbortController()
+    const wake = (): void => {
+      this.#wake?.()
+      this.#wake = undefined
+    }
+    const fail = (error: unknown): void => {
+      this.#failure ??= error instanceof Error ? error : new Error(String(error))
+      closed.abort(this.#failure)
+      wake()
+    }
+    const onMessage = (event: StreamMessageEvent): void => {
+      if (this.#failure !== undefined) return
+      try {
+        for (const piece of piecesOf(event.data)) this.#reader.push(piece, (request) => this.#enqueue(request))
+        wake()
+      } catch (error) {
+        fail(error)
+      }
+    }
+    const onNoMore = (): void => {
+      this.#noMoreRequests = true
+      wake()
+    }
+    this.#stream.addEventListener('message', onMessage)
+    this.#stream.addEventListener('remoteCloseWrite', onNoMore)
+    this.#stream.addEventListener('close', (event) => fail(event.error ?? new Error('the stream was closed')))
+    if (this.#stream.remoteWriteStatus === 'closed') onNoMore()
+    return { signal: closed.signal }
+  }
+
+  #enqueue(request: BlockRequest): void {
+    if (this.#requests.length >= limits.BLOCK_WANTS_QUEUED_MAX) {
+      throw new ServeError({ code: 'BLOCK_WANTS_TOO_MANY', wantsMax: limits.BLOCK_WANTS_QUEUED_MAX })
+    }
+    this.#requests.push(request)
+  }
+
+  #readAhead(signal: AbortSignal): void {
+    while (this.#answers.length < limits.BLOCK_READ_AHEAD) {
+      const request = this.#requests.shift()
+      if (request === undefined) return
+      const answer = this.#answer(request, signal)
+      // Awaited in its turn; until then a failure must not count as unhandled.
+      answer.catch(() => undefined)
+      this.#answers.push(answer)
+    }
+  }
+
+  async #answer(request: BlockRequest, signal: AbortSignal): Promise<Answer> {
+    if (request.kind === 'have') {
+      return { status: this.#source.has(request.digest) ? 'have' : 'missing', block: undefined }
+    }
+    await this.#slots.take(signal)
+    try {
+      const block = await this.#source.readUnverified(request.digest)
+      if (block === undefined || block.length > limits.BLOCK_BYTES_MAX) {
+        this.#slots.give()
+        return { status: 'missing', block: undefined }
+      }
+      return { status: 'block', block }
+    } catch (error) {
+      this.#slots.give()
+      throw error
+    }
+  }
+
+  async #write(answer: Answer): Promise<void> {
+    const { block } = answer
+    const head = encodeAnswerHead(answer.status, block?.length ?? 0)
+    try {
+      if (this.#failure !== undefined) throw this.#failure
+      this.#stream.send(block === undefined ? head : new Uint8ArrayList(head, block))
+      await flushed(this.#stream, limits.BLOCK_SERVER_STALL_MS)
+      if (block !== undefined) this.#onSent(block.length)
+    } finally {
+      this.#release(answer)
+    }
+  }
+
+  #release(answer: Answer): void {
+    if (answer.block !== undefined) this.#slots.give()
+  }
+}
+
+/** Counts the blocks in memory; whoever wants one more waits its turn. */
+class Slots {
+  readonly #max: number
+  readonly #waiting: (() => void)[] = []
+  #held = 0
+
+  constructor(max: number) {
+    this.#max = max
+  }
+
+  get held(): number {
+    return this.#held
+  }
+
+  async take(signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted()
+    if (this.#held < this.#max) {
+      this.#held++
+      return
+    }
+    await new Promise<void>((resolve, reject) => {
+      const onAbort = (): void => {
+        this.#waiting.splice(this.#waiting.indexOf(grant), 1)
+        reject(signal.reason as Error)
+      }
+      const grant = (): void => {
+        signal.removeEventListener('abort', onAbort)
+        resolve()
+      }
+      this.#waiting.push(grant)
+      signal.addEventListener('abort', onAbort, { once: true })
+    })
+  }
+
+  give(): void {
+    const next = this.#waiting.shift()
+    // Handed over, not counted down and up: nobody overtakes who waited.
+    if (next === undefined) this.#held--
+    else next()
+  }
+}

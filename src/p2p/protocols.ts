@@ -1,0 +1,13 @@
+/** Every string that names something on the wire between peers. A change of meaning gets a new number at the end. */
+
+/** Bulk blocks over one direct stream; docs/spec/block-exchange.md. */
+export const BLOCKS_PROTOCOL = '/apotheca/blocks/1'
+/** A signed transaction, handed to a validator; docs/spec/request.md. */
+export const TX_PROTOCOL = '/apotheca/tx/1'
+/** Final headers and bodies from a height on; docs/spec/request.md. */
+export const SYNC_PROTOCOL = '/apotheca/sync/1'
+
+/** Gossip topic of final headers; docs/spec/header-gossip.md. */
+export function headersTopic(chain: string): string {
+  return `/apotheca/${chain}/headers/1`
+}
