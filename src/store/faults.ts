@@ -1,0 +1,130 @@
+import { EXIT, type FaultTable } from '../core/coded-error.ts'
+
+export const storeFaults = {
+  STORE_FULL: {
+    says: 'No room for {askedBytes} bytes: {usedBytes} of {capacityBytes} bytes are used (new blocks are taken up to {limitBytes}), and the disk has {freeBytes} bytes free, of which {reserveFreeBytes} are kept in reserve.',
+    todo: 'Raise the capacity of this peer, or give its disk more room; removing objects frees room too.',
+    http: 507,
+    exit: EXIT.capacity,
+  },
+  STORE_DISK_FULL: {
+    says: 'The disk under {dir} is full: {freeBytes} bytes are free. Nothing of the write was kept.',
+    todo: 'Free room on that disk; the peer takes blocks again by itself.',
+    http: 507,
+    exit: EXIT.capacity,
+  },
+  STORE_FSYNC_FAILED: {
+    says: 'The disk could not confirm a write ({reason}); nothing more is written until the peer is restarted.',
+    todo: 'Look at the health of the disk, then restart the peer. Whatever was acknowledged before is unharmed.',
+    http: 503,
+    exit: EXIT.unavailable,
+  },
+  STORE_WRITE_FAILED: {
+    says: 'The disk refused a write ({reason}). Nothing of it was kept.',
+    todo: 'Look at the health and the permissions of the data folder, then try again.',
+    http: 503,
+    exit: EXIT.unavailable,
+  },
+  STORE_READ_FAILED: {
+    says: 'The disk refused a read ({reason}).',
+    todo: 'Look at the health of the disk, and at the number of files that the peer may open.',
+    http: 503,
+    exit: EXIT.unavailable,
+  },
+  STORE_FOLDER_UNUSABLE: {
+    says: 'The folder {dir} cannot be used ({reason}).',
+    todo: 'Let the data folder be on a local disk, owned and writable by the user who runs the peer.',
+    http: 503,
+    exit: EXIT.usage,
+  },
+  STORE_FOLDER_IN_USE: {
+    says: 'The folder {dir} is in use by another process.',
+    todo: 'Stop the other peer, or give this one a data folder of its own.',
+    http: 409,
+    exit: EXIT.conflict,
+  },
+  STORE_DATABASE_DAMAGED: {
+    says: 'The database in {dir} is damaged ({part}).',
+    todo: 'Stop the peer, keep a copy of that folder, and start with an empty one: the peer fetches the ledger again.',
+    http: 500,
+    exit: EXIT.integrity,
+  },
+  STORE_CLOSED: {
+    says: 'The store is closed.',
+    todo: 'The peer is stopping; try again when it runs.',
+    http: 503,
+    exit: EXIT.unavailable,
+  },
+  STORE_OPTIONS_INVALID: {
+    says: 'The store cannot be opened with this {option}: expected {expected}.',
+    todo: 'Correct the storage section of the peer configuration.',
+    http: 500,
+    exit: EXIT.usage,
+  },
+  STORE_BLOCK_TOO_LARGE: {
+    says: 'The block has {bytes} bytes; at most {bytesMax} are stored.',
+    todo: 'Split the content into smaller blocks; 1 MiB is usual.',
+    http: 413,
+    exit: EXIT.capacity,
+  },
+  STORE_BLOCK_MISMATCH: {
+    says: 'The bytes are not those that {cid} names. They were not stored.',
+    todo: 'Fetch or send the block again; if it stays wrong, the sender is at fault.',
+    http: 422,
+    exit: EXIT.integrity,
+  },
+  STORE_BLOCK_DAMAGED: {
+    says: 'The stored block with SHA-256 {digest} is damaged. It was set aside and is not served.',
+    todo: 'Other holders still have it: fetch it again. Look at the health of the disk.',
+    http: 500,
+    exit: EXIT.integrity,
+  },
+  STORE_BLOCK_MISSING: {
+    says: 'The block {cid} is not stored here.',
+    todo: 'Fetch it from another peer.',
+    http: 404,
+    exit: EXIT.notFound,
+  },
+  STORE_HASH_UNSUPPORTED: {
+    says: 'Blocks named by hash {hash} are not stored here; only sha2-256 is.',
+    todo: 'Import the content again with sha2-256.',
+    http: 422,
+    exit: EXIT.usage,
+  },
+  STORE_REMOVE_REFUSED: {
+    says: 'Blocks are removed by the collector only.',
+    todo: 'Remove the object; its blocks follow when nothing needs them any more.',
+    http: 403,
+    exit: EXIT.denied,
+  },
+  STORE_UPLOAD_ID_INVALID: {
+    says: 'This is not the id of an upload: expected 8 to 64 of a-z, A-Z, 0-9 and -.',
+    todo: 'Copy the id again, whole.',
+    http: 400,
+    exit: EXIT.usage,
+  },
+  STORE_UPLOAD_EXISTS: {
+    says: 'The upload {id} exists already.',
+    todo: 'Resume it, or start another one.',
+    http: 409,
+    exit: EXIT.conflict,
+  },
+  STORE_UPLOAD_UNKNOWN: {
+    says: 'There is no upload {id} here: it was finished, aborted, or has expired.',
+    todo: 'Start the upload again.',
+    http: 404,
+    exit: EXIT.notFound,
+  },
+  STORE_UPLOADS_TOO_MANY: {
+    says: 'There are {uploadsMax} open uploads already.',
+    todo: 'Finish or abort some; idle ones expire.',
+    http: 429,
+    exit: EXIT.capacity,
+  },
+  STORE_UPLOAD_TOO_LARGE: {
+    says: 'The upload has too much of {part}: {count}, at most {countMax}.',
+    todo: 'Split the upload.',
+    http: 413,
+    exit: EXIT.capacity,
+  },
+} as const satisfies FaultTable

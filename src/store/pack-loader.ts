@@ -1,0 +1,158 @@
+/**
+ * Rebuilds the index at a start: from the index files where they hold, from the packs themselves where not. After a crash the
+ * end of the newest pack is read, verified, and synced, before anything in it counts as stored: what was written and never
+ * acknowledged may be whole in the page cache and on no disk.
+ */
+import type { Log } from '../core/ports.ts'
+import type { BlockIndex, BlockPlace } from './block-index.ts'
+import { ASIDE_SUFFIX, type OpenFile, openFile, readAt, unlinkIfThere } from './file-system.ts'
+import type { Pack, PackFolder } from './pack-folder.ts'
+import { decodePackIndex, type PackEntry } from './pack-index-file.ts'
+import { PACK_MARK, recordBytes } from './pack-record.ts'
+import { scanPack } from './pack-scan.ts'
+import type { Quarantine } from './quarantine.ts'
+import type { SyncGuard } from './sync-guard.ts'
+
+/** Packs read side by side: as many as the thread pool has threads. */
+const PARALLEL_PACKS = 4
+
+export interface PackLoaderDeps {
+  readonly folder: PackFolder
+  readonly index: BlockIndex
+  readonly quarantine: Quarantine
+  readonly guard: SyncGuard
+  readonly log: Log
+}
+
+export interface LoadedPacks {
+  /** The pack to go on with, if there is one. */
+  readonly newest: Pack | undefined
+  /** Copies of blocks that a newer pack holds too: a crash during a rewrite leaves them. */
+  readonly duplicates: readonly BlockPlace[]
+  /** Packs whose index file was missing or didn't hold. */
+  readonly scanned: readonly Pack[]
+}
+
+export async function loadPacks(deps: PackLoaderDeps): Promise<LoadedPacks> {
+  const { folder } = deps
+  const names = await folder.fs.readdir(folder.dir)
+  for (const name of names) if (name.endsWith(ASIDE_SUFFIX)) await unlinkIfThere(folder.fs, `${folder.dir}/${name}`)
+  folder.adopt(names)
+  const newest = await dropUnborn(deps)
+  const scanned: Pack[] = []
+  const duplicates: BlockPlace[] = []
+  const load = async (pack: Pack): Promise<void> => {
+    const { entries, indexHeld } = await readPack(deps, pack, pack === newest)
+    if (!indexHeld) scanned.push(pack)
+    for (const entry of entries) duplicates.push(...enter(deps, pack, entry))
+  }
+  const waiting = [...folder.packs]
+  const next = async (): Promise<void> => {
+    for (let pack = waiting.shift(); pack !== undefined; pack = waiting.shift()) await load(pack)
+  }
+  await Promise.all(Array.from({ length: PARALLEL_PACKS }, next))
+  return { newest, duplicates, scanned }
+}
+
+/** A pack whose creation a crash cut short holds nothing. @returns the newest of the others. */
+async function dropUnborn(deps: PackLoaderDeps): Promise<Pack | undefined> {
+  const { folder } = deps
+  for (const pack of folder.packs.toReversed()) {
+    const size = await folder.withFile(pack.number, async (file) => (await file.stat()).size)
+    if (size > PACK_MARK.length) return pack
+    await folder.remove(pack)
+  }
+  return undefined
+}
+
+/** @returns the places of copies that don't count. */
+function enter(deps: PackLoaderDeps, pack: Pack, entry: PackEntry): BlockPlace[] {
+  const { index, quarantine, folder } = deps
+  const { digest, offset, length } = entry
+  const bytes = recordBytes(length)
+  const place = { pack: pack.number, offset, length }
+  pack.records++
+  if (entry.state === 'damaged') {
+    pack.keptBytes += bytes
+    quarantine.add(digest, place)
+    return []
+  }
+  pack.liveBytes += bytes
+  const other = index.find(digest)
+  if (other === undefined) {
+    index.set(digest, place)
+    return []
+  }
+  // Packs are read side by side, so which is newer is told by their numbers.
+  const older = other.pack < place.pack || (other.pack === place.pack && other.offset < place.offset) ? other : place
+  if (older === other) index.set(digest, place)
+  folder.get(older.pack).liveBytes -= bytes
+  return [older]
+}
+
+async function readPack(
+  deps: PackLoaderDeps,
+  pack: Pack,
+  newest: boolean,
+): Promise<{ entries: readonly PackEntry[]; indexHeld: boolean }> {
+  const { folder, guard } = deps
+  return folder.withFile(pack.number, async (file) => {
+    const { size } = await file.stat()
+    const cached = await readIndex(deps, pack, size)
+    const from = cached?.coveredBytes ?? PACK_MARK.length
+    const scan = await scanPack(file, { salt: pack.salt, from, sizeBytes: size, verify: newest })
+    const lost = [...scan.lost]
+    if (scan.torn && !newest) lost.push({ offset: scan.endBytes, bytes: size - scan.endBytes })
+    if (newest) await settleEnd(deps, file, scan.torn, scan.endBytes, size)
+    if (newest) await guard.run(() => file.datasync())
+    pack.sizeBytes = scan.torn && !newest ? size : scan.endBytes
+    for (const region of lost) {
+      deps.log.error(
+        { pack: pack.name, ...region },
+        'a part of a pack is damaged beyond recognition; it was left in place',
+      )
+      pack.lost.push(region)
+      pack.keptBytes += region.bytes
+    }
+    for (const entry of scan.entries) {
+      if (entry.state === 'damaged') deps.log.error({ pack: pack.name, offset: entry.offset }, 'a block is damaged')
+    }
+    const entries = [...(cached?.entries ?? []), ...scan.entries]
+    return { entries, indexHeld: cached !== undefined && from >= size }
+  })
+}
+
+/** Cuts off a write that stopped; brings the length to where the next record goes. */
+async function settleEnd(
+  deps: PackLoaderDeps,
+  file: OpenFile,
+  torn: boolean,
+  endBytes: number,
+  size: number,
+): Promise<void> {
+  if (torn) deps.log.info({ bytes: size - endBytes }, 'cut off a write that was never acknowledged')
+  if (endBytes !== size) await deps.guard.run(() => file.truncate(endBytes))
+}
+
+async function readIndex(
+  deps: PackLoaderDeps,
+  pack: Pack,
+  packBytes: number,
+): Promise<{ coveredBytes: number; entries: PackEntry[] } | undefined> {
+  if (!pack.indexed) return undefined
+  try {
+    const file = await openFile(deps.folder.fs, deps.folder.indexPath(pack), 'r')
+    try {
+      const { size } = await file.stat()
+      const index = decodePackIndex(await readAt(file, 0, size), pack.salt, packBytes)
+      if (index === undefined)
+        deps.log.warn({ pack: pack.name }, 'an index file does not fit its pack; reading the pack')
+      return index
+    } finally {
+      await file.close()
+    }
+  } catch (error) {
+    deps.log.warn({ err: error, pack: pack.name }, 'an index file cannot be read; reading the pack')
+    return undefined
+  }
+}
