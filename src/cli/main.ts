@@ -1,0 +1,30 @@
+#!/usr/bin/env node
+/** The command line. Commands are listed here; what they do is loaded when it is asked for, so that small ones start fast. */
+import { Command } from 'commander'
+import { consentCommands } from './consent-commands.ts'
+import { contentCommands } from './content-commands.ts'
+import { DEFAULT_HOME } from './home.ts'
+import { keyCommands } from './key-commands.ts'
+import { peerCommands } from './peer-commands.ts'
+import { recordCommands } from './record-commands.ts'
+import { VERSION } from './version.ts'
+
+const program = new Command('apotheca')
+  .description('Sealed medical data, shared between institutions with rights the patient sets.')
+  .version(VERSION)
+  .option('--home <folder>', 'keystores and unfinished uploads', process.env['APOTHECA_HOME'] ?? DEFAULT_HOME)
+  .option('--peer <folder>', 'data folder of the running peer (also APOTHECA_PEER; default: HOME/peer)')
+  .option('--passphrase-file <file>', 'read the passphrase from a file, mode 0600')
+  .option('--json', 'print one JSON document', false)
+  .showHelpAfterError('(add --help for what there is)')
+  .exitOverride((error) => {
+    process.exit(error.exitCode === 0 ? 0 : 2)
+  })
+
+contentCommands(program)
+recordCommands(program)
+consentCommands(program)
+keyCommands(program)
+peerCommands(program)
+
+await program.parseAsync()

@@ -1,0 +1,273 @@
+/**
+ * Fetches one sealed file, opens it, and writes it, in one pass:
+ *
+ *   HTTP ──► 1 MiB segment ──► open (authenticates) ──► write to NAME.part ──► fsync ──► rename
+ *
+ * An interrupted download goes on at its last verified segment: what lies in the part file is sealed again and compared with
+ * the leaves of the file's tree, so no other note is needed and nothing unverified is ever taken over.
+ */
+import { type FileHandle, mkdir, open, rename, rm, stat } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import type { IncomingMessage } from 'node:http'
+import type { CID } from 'multiformats/cid'
+import { equals } from 'uint8arrays/equals'
+import { DOWNLOAD_BUFFERS, SEGMENT_BYTES } from '../core/limits.ts'
+import { sha256 } from '../crypto/hash.ts'
+import {
+  type CipherProfile,
+  STREAM_HEADER_BYTES,
+  SegmentOpener,
+  SegmentSealer,
+  plaintextLength,
+  segmentCapacity,
+  segmentCount,
+} from '../crypto/sealed-stream.ts'
+import { fileLeaves } from '../shards/unixfs-tree.ts'
+import type { ApiClient } from './api-client.ts'
+import { BufferPool } from './buffer-pool.ts'
+import { CliError } from './faults.ts'
+import type { TreeReader } from './tree-reader.ts'
+
+export interface DownloadDeps {
+  readonly client: ApiClient
+  readonly tree: TreeReader
+  readonly signal: AbortSignal
+  /** Plaintext bytes that are newly verified. */
+  readonly onOpened: (bytes: number) => void
+}
+
+export interface DownloadJob {
+  readonly root: CID
+  readonly key: Uint8Array
+  readonly profile: CipherProfile
+  /** Plaintext bytes, as the listing says. */
+  readonly bytes: number
+  readonly keep: boolean
+}
+
+/** Where opened bytes go, in order. */
+export type Sink = (plaintext: Uint8Array, position: number) => Promise<void>
+
+/** @throws {CliError} `OUTPUT_EXISTS`, `OUTPUT_UNWRITABLE`, `CONTENT_SHORT`; {SealedError}; {ApiError} */
+export async function downloadTo(deps: DownloadDeps, job: DownloadJob, path: string, force: boolean): Promise<void> {
+  if (!force && (await exists(path))) throw new CliError({ code: 'OUTPUT_EXISTS' })
+  const part = `${path}.part`
+  let handle: FileHandle
+  try {
+    await mkdir(dirname(path), { recursive: true })
+    handle = await open(part, 'a+').then(async (made) => {
+      await made.close()
+      return open(part, 'r+')
+    })
+  } catch (error) {
+    throw unwritable(error)
+  }
+  try {
+    const from = await verifiedSegments(deps, job, handle)
+    const write: Sink = async (plaintext, position) => {
+      try {
+        let written = 0
+        while (written < plaintext.length) {
+          const { bytesWritten } = await handle.write(plaintext, written, plaintext.length - written, position + written)
+          written += bytesWritten
+        }
+      } catch (error) {
+        throw unwritable(error)
+      }
+    }
+    await openFrom(deps, job, from, write)
+    await handle.truncate(job.bytes)
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+  await rename(part, path).catch((error: unknown) => {
+    throw unwritable(error)
+  })
+}
+
+/** Opens a file and hands its bytes on without keeping them. */
+export async function openInto(deps: DownloadDeps, job: DownloadJob, sink: Sink): Promise<void> {
+  await openFrom(deps, job, { segment: 0, header: undefined }, sink)
+}
+
+interface Resume {
+  readonly segment: number
+  readonly header: Uint8Array | undefined
+}
+
+/** How many whole segments of the part file are what was stored. */
+async function verifiedSegments(deps: DownloadDeps, job: DownloadJob, part: FileHandle): Promise<Resume> {
+  const { size } = await part.stat()
+  if (size < segmentCapacity(0) || job.bytes < segmentCapacity(0)) return { segment: 0, header: undefined }
+  const header = await readRange(deps, job, 0, STREAM_HEADER_BYTES)
+  const sealer = new SegmentSealer({ key: job.key, profile: job.profile, header })
+  const plain = new Uint8Array(SEGMENT_BYTES)
+  const sealed = new Uint8Array(SEGMENT_BYTES)
+  let segment = 0
+  let position = 0
+  for await (const leaf of fileLeaves(job.root, async (cid) => deps.tree.block(cid))) {
+    const capacity = segmentCapacity(segment)
+    // Only full segments with another behind them: the last one is fetched anew.
+    if (position + capacity > size || position + capacity >= job.bytes) break
+    const { bytesRead } = await part.read(plain, 0, capacity, position)
+    if (bytesRead !== capacity) break
+    const sealedBytes = await sealer.seal(segment, plain.subarray(0, capacity), false, sealed)
+    if (!equals(sha256(sealed.subarray(0, sealedBytes)), leaf.digest)) break
+    segment++
+    position += capacity
+  }
+  deps.onOpened(position)
+  return { segment, header }
+}
+
+async function readRange(deps: DownloadDeps, job: DownloadJob, start: number, end: number): Promise<Uint8Array> {
+  const headers = { range: `bytes=${start}-${end - 1}` }
+  const { body } = await deps.client.call(`/api/v1/content/${job.root.toString()}`, { headers, signal: deps.signal })
+  return body
+}
+
+async function openFrom(deps: DownloadDeps, job: DownloadJob, from: Resume, sink: Sink): Promise<void> {
+  const start = from.segment * SEGMENT_BYTES
+  const query = job.keep ? '?keep=true' : ''
+  // A range even from the start would do, but a whole fetch lets the peer keep the whole tree.
+  const headers: Record<string, string> = start > 0 ? { range: `bytes=${start}-` } : {}
+  const message = await deps.client.stream(`/api/v1/content/${job.root.toString()}${query}`, { headers, signal: deps.signal })
+  const bytes = start + Number(message.headers['content-length'])
+  if (plaintextLength(bytes) !== job.bytes) {
+    message.destroy()
+    throw new CliError({ code: 'CONTENT_SHORT', said: job.bytes, bytes: plaintextLength(bytes) })
+  }
+  const segments = segmentCount(bytes)
+  const opener = new SegmentOpener({
+    key: job.key,
+    profile: job.profile,
+    ...(from.header === undefined ? {} : { header: from.header }),
+  })
+  const pool = new BufferPool(DOWNLOAD_BUFFERS, SEGMENT_BYTES)
+  let failure: { error: unknown } | undefined
+  let index = from.segment
+  const writes = new Set<Promise<void>>()
+  for await (const segment of segmentsOf(message, bytes - start)) {
+    const out = await pool.take()
+    if (out === undefined) break
+    const position = index === 0 ? 0 : segmentCapacity(0) + (index - 1) * segmentCapacity(1)
+    const opened = await opener.open(index, segment, index === segments - 1, out)
+    index++
+    const writing = sink(out.subarray(0, opened), position).then(
+      () => {
+        writes.delete(writing)
+        deps.onOpened(opened)
+        pool.give(out)
+      },
+      (error: unknown) => {
+        failure ??= { error }
+        pool.close()
+      },
+    )
+    writes.add(writing)
+  }
+  await Promise.all(writes)
+  if (failure !== undefined) throw failure.error
+}
+
+/** Cuts an answer into segments; each is valid until the next is asked for. */
+async function* segmentsOf(message: IncomingMessage, bytes: number): AsyncGenerator<Uint8Array> {
+  const segment = new Uint8Array(SEGMENT_BYTES)
+  let filled = 0
+  let left = bytes
+  try {
+    for await (const chunk of message as AsyncIterable<Buffer>) {
+      let offset = 0
+      while (offset < chunk.length) {
+        const take = Math.min(chunk.length - offset, SEGMENT_BYTES - filled)
+        segment.set(chunk.subarray(offset, offset + take), filled)
+        filled += take
+        offset += take
+        left -= take
+        if (filled === SEGMENT_BYTES || left === 0) {
+          yield segment.subarray(0, filled)
+          filled = 0
+        }
+      }
+    }
+  } catch (error) {
+    const lost = error instanceof Error && (error as NodeJS.ErrnoException).code === 'ECONNRESET'
+    throw lost ? new CliError({ code: 'PEER_BROKE_OFF' }, { cause: error }) : error
+  }
+  if (left > 0) throw new CliError({ code: 'PEER_BROKE_OFF' })
+}
+
+/**
+ * Fetches a file as it lies in the network, and checks that it is what its CID names.
+ *
+ * @throws {CliError} `CONTENT_CID_DIFFERS`
+ */
+export async function downloadSealed(
+  deps: DownloadDeps,
+  root: CID,
+  path: string,
+  options: { force: boolean; keep: boolean },
+): Promise<number> {
+  if (!options.force && (await exists(path))) throw new CliError({ code: 'OUTPUT_EXISTS' })
+  const part = `${path}.part`
+  const query = options.keep ? '?keep=true' : ''
+  const message = await deps.client.stream(`/api/v1/content/${root.toString()}${query}`, { signal: deps.signal })
+  const bytes = Number(message.headers['content-length'])
+  const leaves = fileLeaves(root, async (cid) => deps.tree.block(cid), { leafBytes: bytes })
+  let handle: FileHandle
+  try {
+    await mkdir(dirname(path), { recursive: true })
+    handle = await open(part, 'w')
+  } catch (error) {
+    message.destroy()
+    throw unwritable(error)
+  }
+  try {
+    let pending: Uint8Array = new Uint8Array(0)
+    const pieces = (message as AsyncIterable<Uint8Array>)[Symbol.asyncIterator]()
+    for await (const leaf of leaves) {
+      const block = Buffer.allocUnsafe(leaf.bytes)
+      let filled = 0
+      while (filled < leaf.bytes) {
+        if (pending.length === 0) {
+          const next = await pieces.next()
+          if (next.done === true) throw new CliError({ code: 'PEER_BROKE_OFF' })
+          pending = next.value
+        }
+        const take = Math.min(pending.length, leaf.bytes - filled)
+        block.set(pending.subarray(0, take), filled)
+        pending = pending.subarray(take)
+        filled += take
+      }
+      const digest = sha256(block)
+      if (!equals(digest, leaf.digest)) {
+        throw new CliError({ code: 'CONTENT_CID_DIFFERS', expected: leaf.cid.toString(), found: Buffer.from(digest).toString('hex') })
+      }
+      await handle.write(block).catch((error: unknown) => {
+        throw unwritable(error)
+      })
+      deps.onOpened(block.length)
+    }
+    await handle.sync()
+  } catch (error) {
+    await rm(part, { force: true })
+    throw error
+  } finally {
+    message.destroy()
+    await handle.close()
+  }
+  await rename(part, path)
+  return bytes
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  )
+}
+
+function unwritable(error: unknown): CliError {
+  return new CliError({ code: 'OUTPUT_UNWRITABLE', reason: (error as NodeJS.ErrnoException).code ?? 'unknown' }, { cause: error })
+}

@@ -1,0 +1,133 @@
+/** `record add | amend | list | show`: what a patient's record holds, across institutions. */
+import type { Command } from 'commander'
+import { type AccountId, parseAccountId, parseCid, parseRecordId } from '../core/ids.ts'
+import { type WrappedKey, wrapKey } from '../crypto/envelope.ts'
+import { draftRecordAdd, draftRecordAmend, recordIdOfTx, recordKeyContext } from '../domain/records.ts'
+import type { CID } from 'multiformats/cid'
+import type { CliAccount } from './account.ts'
+import type { ApiClient } from './api-client.ts'
+import type { AccountAnswer, RecordAnswer } from './ledger-answers.ts'
+import { columns, print, timeText } from './output.ts'
+import { type Session, withPeer } from './session.ts'
+import { submitTx } from './submit.ts'
+import { objectKey, resolveObject } from './target.ts'
+import { TreeReader } from './tree-reader.ts'
+
+interface AddFlags {
+  readonly patient: string
+  readonly category: string
+  readonly as?: string
+}
+
+export function recordCommands(program: Command): void {
+  const record = program.command('record').summary('medical records: which objects belong to which patient')
+
+  record
+    .command('add')
+    .summary('add an object to the record of a patient')
+    .description('Names a stored object on the ledger as a record of a patient, with its key wrapped to the patient.')
+    .argument('<object>', 'CID that "put" printed as object')
+    .requiredOption('--patient <account>', 'account of the patient')
+    .requiredOption('--category <name>', 'such as imaging, surgery, medication')
+    .option('--as <name>', 'account that signs: the author')
+    .addHelpText('after', '\nExample:\n  apotheca record add bafyrei… --patient acc1… --category imaging --as radiology')
+    .action(async (object: string, given: AddFlags, command: Command) =>
+      withPeer(command, async (session) => {
+        const { client, options, signal } = session
+        const author = await session.account(given.as)
+        const patient = parseAccountId(given.patient)
+        const manifest = parseCid(object)
+        const key = await rewrapFor(session, author, manifest, patient)
+        const draft = draftRecordAdd({ patient, category: given.category, manifest, key })
+        const { height, tx } = await submitTx(client, author, draft, { signal })
+        const id = recordIdOfTx(tx)
+        print(options.json, { record: id, version: 1, tx, height }, [
+          ['record', id],
+          ['version', '1'],
+          ['final', `at height ${height}`],
+        ])
+      }),
+    )
+
+  record
+    .command('amend')
+    .summary('add a new version to a record')
+    .argument('<record>', 'the record')
+    .argument('<object>', 'CID that "put" printed as object')
+    .option('--as <name>', 'account that signs')
+    .addHelpText('after', '\nExample:\n  apotheca record amend rec1… bafyrei… --as radiology')
+    .action(async (id: string, object: string, given: { as?: string }, command: Command) =>
+      withPeer(command, async (session) => {
+        const { client, options, signal } = session
+        const author = await session.account(given.as)
+        const record = parseRecordId(id)
+        const manifest = parseCid(object)
+        const { patient } = await client.get<RecordAnswer>(`/api/v1/records/${record}`)
+        const key = await rewrapFor(session, author, manifest, patient)
+        const { height, tx } = await submitTx(client, author, draftRecordAmend({ record, manifest, key }), { signal })
+        const { versions } = await client.get<RecordAnswer>(`/api/v1/records/${record}`)
+        const version = versions.find((one) => one.tx === tx)?.version
+        print(options.json, { record, version, tx, height }, [
+          ['record', record],
+          ['version', String(version)],
+          ['final', `at height ${height}`],
+        ])
+      }),
+    )
+
+  record
+    .command('list')
+    .summary('list the records of a patient')
+    .option('--patient <account>', 'account of the patient; by default the acting account')
+    .option('--as <name>', 'acting account')
+    .addHelpText('after', '\nExample:\n  apotheca record list --patient acc1…')
+    .action(async (given: { patient?: string; as?: string }, command: Command) =>
+      withPeer(command, async ({ account, client, options }) => {
+        const patient = given.patient === undefined ? (await account(given.as)).id : parseAccountId(given.patient)
+        const { records } = await client.get<{ records: RecordAnswer[] }>(`/api/v1/records?patient=${patient}`)
+        if (options.json) print(true, { records: records.map(withoutKeys) }, [])
+        else if (records.length === 0) process.stdout.write('no records\n')
+        else {
+          const rows = records.map((one) => [timeText(one.addedMs), one.category, one.custodian, String(one.versions.length), one.id])
+          process.stdout.write(`${columns(['added (UTC)', 'category', 'kept by', 'versions', 'record'], rows)}\n`)
+        }
+      }),
+    )
+
+  record
+    .command('show')
+    .summary('show a record with its versions')
+    .argument('<record>', 'the record')
+    .addHelpText('after', '\nExample:\n  apotheca record show rec1…')
+    .action(async (id: string, _given: object, command: Command) =>
+      withPeer(command, async ({ client, options }) => {
+        const record = await client.get<RecordAnswer>(`/api/v1/records/${parseRecordId(id)}`)
+        const rows = record.versions.map((one) => [String(one.version), timeText(one.timeMs), one.org, one.manifest.toString()])
+        print(options.json, withoutKeys(record), [
+          ['record', record.id],
+          ['patient', record.patient],
+          ['category', record.category],
+          ['kept by', record.custodian],
+          ['versions', `\n${columns(['no.', 'added (UTC)', 'by', 'object'], rows)}`],
+        ])
+      }),
+    )
+}
+
+/** Opens the object's key as the author, and wraps it to the patient. */
+async function rewrapFor(session: Session, author: CliAccount, manifest: CID, patient: AccountId): Promise<WrappedKey> {
+  const { client, signal } = session
+  const object = await resolveObject(client, new TreeReader(client, signal), manifest.toString(), undefined)
+  const { key } = await objectKey(client, author, object)
+  return wrapKey(await encryptionKeyOf(client, patient), key, recordKeyContext({ patient, manifest }))
+}
+
+/** The key that things are sealed to an account with now. */
+export async function encryptionKeyOf(client: ApiClient, account: AccountId): Promise<CliAccount['encryption']> {
+  const { keys } = await client.get<AccountAnswer>(`/api/v1/accounts/${account}`)
+  return keys.reduce((_earlier, later) => later).encryption
+}
+
+function withoutKeys(record: RecordAnswer): object {
+  return { ...record, versions: record.versions.map(({ key: _key, ...version }) => version) }
+}

@@ -1,0 +1,171 @@
+/**
+ * The one place where a daemon is put together. Everything is opened in the order in which it is needed, and closed in the
+ * reverse order, also when a later part can't be opened.
+ */
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { accountDirectory } from '../domain/accounts.ts'
+import { machines } from '../domain/machines.ts'
+import type { Clock, Log } from '../core/ports.ts'
+import { Chain } from '../ledger/chain.ts'
+import { encodeGenesis, parseGenesisJson } from '../ledger/genesis.ts'
+import { Mempool } from '../ledger/mempool.ts'
+import { BlockFetcher } from '../p2p/block-fetcher.ts'
+import { BlockServer } from '../p2p/block-server.ts'
+import { type P2pHost, startHost } from '../p2p/host.ts'
+import { MemberDialer } from '../p2p/member-dialer.ts'
+import { BlockStore, RemoveCapability } from '../store/block-store.ts'
+import { HeliaBlockstore } from '../store/helia-blockstore.ts'
+import { LevelStore } from '../store/level-store.ts'
+import { PrefixStore } from '../store/prefix-store.ts'
+import { UploadJournal } from '../store/upload-journal.ts'
+import type { PeerConfig } from './config.ts'
+import { ContentService } from './content.ts'
+import { PeerError } from './faults.ts'
+import { type Identity, openIdentity } from './identity.ts'
+import { LedgerNode } from './ledger-node.ts'
+import { ObjectService } from './objects.ts'
+import type { Peer } from './peer.ts'
+import { SoloValidator } from './solo-validator.ts'
+import { UploadService } from './uploads.ts'
+
+export interface ComposeDeps {
+  readonly clock: Clock
+  readonly log: Log
+  /** Called when the daemon can't go on safely: it should end, and be started again. */
+  readonly onFailure: (error: unknown) => void
+}
+
+const HOUR_MS = 3_600_000
+
+/**
+ * Starts a peer.
+ *
+ * @throws faults of the keystore, the genesis, the store and the network; whatever was opened is closed again
+ */
+export async function startPeer(config: PeerConfig, deps: ComposeDeps): Promise<Peer> {
+  const closers: (() => Promise<void>)[] = []
+  const close = async (): Promise<void> => {
+    for (const closer of closers.splice(0).reverse()) await closer()
+  }
+  try {
+    return await openAll(config, deps, closers, close)
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+async function openAll(
+  config: PeerConfig,
+  deps: ComposeDeps,
+  closers: (() => Promise<void>)[],
+  close: () => Promise<void>,
+): Promise<Peer> {
+  const { clock, log } = deps
+  // The database is opened first: it is the lock on the data folder.
+  const state = await LevelStore.open(join(config.dataDir, 'state'))
+  closers.push(async () => state.close())
+  const identity = await openIdentity(config)
+  // Only who holds this may remove blocks: uploads, of what was never committed.
+  const capability = new RemoveCapability()
+  const store = await BlockStore.open(
+    { clock, log, capability },
+    {
+      dir: join(config.dataDir, 'blocks'),
+      capacityBytes: config.store.capacityBytes,
+      reserveFreeBytes: config.store.reserveFreeBytes,
+      fullRatio: config.store.fullRatio,
+    },
+  )
+  closers.push(async () => store.close())
+  const chain = await Chain.open(
+    { store: new PrefixStore(state, 'chain/'), clock, log, machines, directory: accountDirectory },
+    { genesisBytes: await readGenesis(config.genesis) },
+  )
+  checkMember(chain, config, identity)
+  const host = await openHost(config, chain, identity, log)
+  closers.push(async () => host.stop())
+
+  const journal = await UploadJournal.open({ log }, { dir: join(config.dataDir, 'uploads') })
+  closers.push(async () => journal.close())
+  const uploads = new UploadService(
+    { store, journal, capability, clock, log },
+    { openMax: config.uploads.openMax, expireMs: config.uploads.expireHours * HOUR_MS },
+  )
+  await uploads.start()
+  closers.push(async () => uploads.stop())
+  const fetcher = new BlockFetcher({ host, log })
+  const content = new ContentService({ store, fetcher, claim: (digests) => uploads.release(digests) })
+  const objects = new ObjectService({ store, state: new PrefixStore(state, 'objects/'), uploads, clock })
+  const blocks = new BlockServer({ host, source: store, log })
+  await blocks.start()
+  closers.push(async () => blocks.stop())
+
+  const mempool = new Mempool()
+  const ledger = new LedgerNode({ chain, mempool, host, content, store, clock, log })
+  await ledger.start()
+  closers.push(async () => ledger.stop())
+  await startValidator(config, deps, { chain, mempool, ledger, identity }, closers)
+
+  const dialer = new MemberDialer({ host, log }, { addresses: config.members.map((member) => member.address) })
+  dialer.start()
+  closers.push(async () => dialer.stop())
+  // Helia loads most of the code and serves only other IPFS programs: after everything that our own peers wait for.
+  const { startHelia } = await import('../p2p/helia-node.ts')
+  const helia = await startHelia({ host, blockstore: new HeliaBlockstore(store), log })
+  closers.push(async () => {
+    await helia.stop()
+  })
+  return { institution: config.institution, identity, chain, mempool, ledger, store, content, uploads, objects, host, dialer, close }
+}
+
+async function readGenesis(file: string): Promise<Uint8Array> {
+  let text: string
+  try {
+    text = await readFile(file, 'utf8')
+  } catch (error) {
+    throw new PeerError({ code: 'GENESIS_UNREADABLE', file }, { cause: error })
+  }
+  return encodeGenesis(parseGenesisJson(text))
+}
+
+/** A peer under another institution's name, or with keys that the genesis doesn't know, would only be refused by all. */
+function checkMember(chain: Chain, config: PeerConfig, identity: Identity): void {
+  const { institution } = config
+  const entry = chain.genesis.institutions.find((one) => one.id === institution)
+  if (entry?.peers.some((peer) => String(peer) === identity.peerId) !== true) {
+    throw new PeerError({ code: 'IDENTITY_NOT_MEMBER', institution })
+  }
+}
+
+async function openHost(config: PeerConfig, chain: Chain, identity: Identity, log: Log): Promise<P2pHost> {
+  const members = new Set(chain.genesis.institutions.flatMap((institution) => institution.peers.map(String)))
+  return startHost({
+    privateKey: identity.peerSeed,
+    listen: config.listen,
+    announce: config.announce,
+    members: () => members,
+    encrypters: config.encrypters,
+    log,
+  })
+}
+
+/** Validates, where the genesis names this institution's consensus key. */
+async function startValidator(
+  config: PeerConfig,
+  deps: ComposeDeps,
+  parts: { chain: Chain; mempool: Mempool; ledger: LedgerNode; identity: Identity },
+  closers: (() => Promise<void>)[],
+): Promise<void> {
+  const { chain, identity, ledger, mempool } = parts
+  const { institution } = config
+  const validates = chain.validators()?.validators.some((one) => one.institution === institution) === true
+  if (!validates) return
+  const validator = new SoloValidator(
+    { chain, mempool, node: ledger, signer: identity.consensus, clock: deps.clock, log: deps.log, onFailure: deps.onFailure },
+    { ...config.ledger, institution },
+  )
+  await validator.start()
+  closers.push(async () => validator.stop())
+}

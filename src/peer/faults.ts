@@ -1,0 +1,161 @@
+import { CodedError, EXIT, type FaultTable } from '../core/coded-error.ts'
+
+export type PeerFault =
+  | { code: 'CONTENT_UNAVAILABLE'; cid: string }
+  | { code: 'CONTENT_HASH_UNSUPPORTED'; cid: string }
+  | { code: 'CONTENT_NOT_A_FILE'; cid: string }
+  | { code: 'CONTENT_RANGE'; start: number; end: number; bytes: number }
+  | { code: 'CONTENT_SIZE_LIES'; cid: string; said: number; bytes: number }
+  | { code: 'UPLOAD_UNKNOWN' }
+  | { code: 'UPLOAD_BUSY' }
+  | { code: 'UPLOAD_OFFSET'; offset: number; acknowledged: number }
+  | { code: 'UPLOAD_OVERRUN'; bytes: number }
+  | { code: 'UPLOAD_TOO_MANY'; openMax: number }
+  | { code: 'UPLOAD_TOO_LARGE'; bytes: number; bytesMax: number }
+  | { code: 'OBJECT_INCOMPLETE'; cid: string }
+  | { code: 'OBJECT_SIZE_LIES'; said: number; bytes: number }
+  | { code: 'LEDGER_NO_VALIDATOR'; institutions: string }
+  | { code: 'LEDGER_UNKNOWN'; what: string }
+  | { code: 'ATTEST_TYPE'; type: string }
+  | { code: 'IDENTITY_EXISTS'; folder: string }
+  | { code: 'IDENTITY_MISSING'; folder: string }
+  | { code: 'IDENTITY_NOT_MEMBER'; institution: string }
+  | { code: 'PASSPHRASE_UNREADABLE'; file: string }
+  | { code: 'GENESIS_UNREADABLE'; file: string }
+  | { code: 'TEMPLATE_INVALID'; file: string; problem: string }
+export class PeerError extends CodedError<PeerFault> {}
+
+export const peerFaults = {
+  CONTENT_UNAVAILABLE: {
+    says: 'No peer that is connected now has {cid}.',
+    todo: 'Check the CID; look at "apotheca peer status" for members that are away, and try again when they are back.',
+    http: 404,
+    exit: EXIT.notFound,
+  },
+  CONTENT_HASH_UNSUPPORTED: {
+    says: '{cid} does not name its content by sha2-256.',
+    todo: 'Use a CID of this network: all of them are sha2-256.',
+    http: 400,
+    exit: EXIT.usage,
+  },
+  CONTENT_NOT_A_FILE: {
+    says: '{cid} is a folder, not a file.',
+    todo: 'Name a file in it, or fetch the object with "apotheca get".',
+    http: 409,
+    exit: EXIT.usage,
+  },
+  CONTENT_RANGE: {
+    says: 'Bytes {start} to {end} lie outside of the {bytes} bytes of this file.',
+    todo: 'Ask for a range inside.',
+    http: 416,
+    exit: EXIT.usage,
+  },
+  CONTENT_SIZE_LIES: {
+    says: 'The tree of this file says that {cid} has {said} bytes; it has {bytes}.',
+    todo: 'Whoever stored it must store it again.',
+    http: 422,
+    exit: EXIT.integrity,
+  },
+  UPLOAD_UNKNOWN: {
+    says: 'There is no such upload here; it may have expired.',
+    todo: 'Start it again.',
+    http: 404,
+    exit: EXIT.notFound,
+  },
+  UPLOAD_BUSY: {
+    says: 'This upload is receiving bytes over another connection.',
+    todo: 'Wait until that one has ended.',
+    http: 409,
+    exit: EXIT.conflict,
+  },
+  UPLOAD_OFFSET: {
+    says: 'Bytes were sent from {offset} on, but {acknowledged} are acknowledged.',
+    todo: 'Ask with HEAD, and go on at the offset it tells.',
+    http: 409,
+    exit: EXIT.conflict,
+  },
+  UPLOAD_OVERRUN: {
+    says: 'At least {bytes} bytes more were sent than the upload was opened for.',
+    todo: 'Open a new upload with the right length.',
+    http: 413,
+    exit: EXIT.usage,
+  },
+  UPLOAD_TOO_MANY: {
+    says: 'There are {openMax} uploads open already.',
+    todo: 'Finish or drop some, or raise uploads.openMax in the config of the peer.',
+    http: 503,
+    exit: EXIT.unavailable,
+  },
+  UPLOAD_TOO_LARGE: {
+    says: 'The upload has {bytes} bytes; at most {bytesMax} are accepted.',
+    todo: 'Split the file.',
+    http: 413,
+    exit: EXIT.capacity,
+  },
+  OBJECT_INCOMPLETE: {
+    says: 'The block {cid} of this object is not here.',
+    todo: 'Upload all of its files before its manifest.',
+    http: 422,
+    exit: EXIT.integrity,
+  },
+  OBJECT_SIZE_LIES: {
+    says: 'The manifest says {said} bytes, its content has {bytes}.',
+    todo: 'Correct the manifest.',
+    http: 422,
+    exit: EXIT.integrity,
+  },
+  LEDGER_NO_VALIDATOR: {
+    says: 'No validator answers; validators are in: {institutions}.',
+    todo: 'Look at "apotheca peer status"; send the transaction again when a validator is connected.',
+    http: 503,
+    exit: EXIT.unavailable,
+  },
+  LEDGER_UNKNOWN: {
+    says: 'The ledger has no such {what}.',
+    todo: 'Check the id; if it is new, wait until this peer has caught up.',
+    http: 404,
+    exit: EXIT.notFound,
+  },
+  ATTEST_TYPE: {
+    says: 'An institution attests new accounts with one signature of their own, not {type}.',
+    todo: 'Send an account.create that its account has signed; send other transactions to /api/v1/ledger/transactions.',
+    http: 400,
+    exit: EXIT.usage,
+  },
+  IDENTITY_EXISTS: {
+    says: 'There are keys in {folder} already.',
+    todo: 'Use them, or choose another data folder; keys are never overwritten.',
+    http: 409,
+    exit: EXIT.conflict,
+  },
+  IDENTITY_MISSING: {
+    says: 'There are no keys in {folder}.',
+    todo: 'Make them with "apotheca peer init".',
+    http: 500,
+    exit: EXIT.notFound,
+  },
+  IDENTITY_NOT_MEMBER: {
+    says: 'The genesis does not list this peer under institution {institution}.',
+    todo: 'Use the genesis made with the identity of this peer, or the config of the right institution.',
+    http: 500,
+    exit: EXIT.denied,
+  },
+  PASSPHRASE_UNREADABLE: {
+    says: 'The passphrase file {file} cannot be read, is empty, or others may read it.',
+    todo: 'Check the path; make its mode 0600.',
+    http: 401,
+    exit: EXIT.usage,
+  },
+  GENESIS_UNREADABLE: {
+    says: 'The genesis file {file} cannot be read.',
+    todo: 'Make one with "apotheca network create", or copy that of the consortium.',
+    http: 500,
+    exit: EXIT.usage,
+  },
+  TEMPLATE_INVALID: {
+    says: 'The genesis template {file} is wrong: {problem}.',
+    todo: 'Compare it with peer-configs/demo/genesis.template.json.',
+    http: 400,
+    exit: EXIT.usage,
+  },
+} as const satisfies FaultTable

@@ -1,0 +1,126 @@
+/**
+ * Stored objects of this peer: a manifest is committed here once every block it reaches is here. Only then does `put` say
+ * "stored". Listed newest first.
+ */
+import type { CID } from 'multiformats/cid'
+import { concat } from 'uint8arrays/concat'
+import { fromString } from 'uint8arrays/from-string'
+import { decodeCanonical, encodeCanonical } from '../core/codec.ts'
+import { OBJECT_WALK_DEPTH_MAX } from '../core/limits.ts'
+import type { Clock, KeyValueStore } from '../core/ports.ts'
+import { cid as cidOf, integer, literal, object, type Decoded } from '../core/schema.ts'
+import { RAW, cborCid } from '../crypto/hash.ts'
+import { type Manifest, decodeManifest } from '../shards/manifest.ts'
+import { parseNode } from '../shards/unixfs-tree.ts'
+import type { BlockStore } from '../store/block-store.ts'
+import { digestOf } from './content.ts'
+import { PeerError } from './faults.ts'
+import type { UploadService } from './uploads.ts'
+
+export interface ObjectsDeps {
+  readonly store: BlockStore
+  readonly state: KeyValueStore
+  readonly uploads: UploadService
+  readonly clock: Clock
+}
+
+const objectEntry = object({
+  manifest: cidOf(),
+  kind: literal('file', 'folder'),
+  content: cidOf(),
+  bytes: integer(0),
+  files: integer(0),
+  storedAtMs: integer(0),
+})
+export type ObjectEntry = Decoded<typeof objectEntry>
+
+const BY_TIME = fromString('object/time/', 'utf8')
+const BY_CID = fromString('object/cid/', 'utf8')
+
+export class ObjectService {
+  readonly #deps: ObjectsDeps
+  constructor(deps: ObjectsDeps) {
+    this.#deps = deps
+  }
+
+  /**
+   * Stores a manifest and lists its object, after checking that the whole of it is here.
+   *
+   * @param manifestBytes - canonical dag-cbor.
+   * @throws {PeerError} `OBJECT_INCOMPLETE`; {CodecError}; {TreeError}; faults of the store
+   */
+  async commit(manifestBytes: Uint8Array): Promise<ObjectEntry> {
+    const manifest = decodeManifest(manifestBytes)
+    const cid = cborCid(manifestBytes)
+    const bytes = await this.#walk(manifest.content)
+    if (bytes !== manifest.bytes) throw new PeerError({ code: 'OBJECT_SIZE_LIES', said: manifest.bytes, bytes })
+    await this.#walk(manifest.listing)
+    this.#deps.uploads.release([digestOf(cid)])
+    await this.#deps.store.write([{ digest: digestOf(cid), parts: [manifestBytes] }])
+    const entry = await this.#list(cid, manifest)
+    await this.#settleUploads(manifest)
+    return entry
+  }
+
+  /** Newest first. @param limit - 1 to 1,000. */
+  async *list(limit: number): AsyncGenerator<ObjectEntry> {
+    const range = { from: BY_TIME, to: concat([BY_TIME, new Uint8Array([0xff])]), reverse: true, limit }
+    for await (const { value } of this.#deps.state.range(range)) yield objectEntry(decodeCanonical(value), 'object')
+  }
+
+  async #list(manifestCid: CID, manifest: Manifest): Promise<ObjectEntry> {
+    const byCid = concat([BY_CID, digestOf(manifestCid)])
+    const known = await this.#deps.state.get(byCid)
+    if (known !== undefined) return objectEntry(decodeCanonical(known), 'object')
+    const { kind, content, bytes, files } = manifest
+    const entry: ObjectEntry = {
+      manifest: manifestCid,
+      kind,
+      content,
+      bytes,
+      files,
+      storedAtMs: this.#deps.clock.nowMs(),
+    }
+    const time = new Uint8Array(8)
+    new DataView(time.buffer).setBigUint64(0, BigInt(entry.storedAtMs))
+    const value = encodeCanonical(entry)
+    await this.#deps.state.batch([
+      { key: byCid, value },
+      { key: concat([BY_TIME, time, digestOf(manifestCid)]), value },
+    ])
+    return entry
+  }
+
+  /** Checks that the tree below `root` is here, without reading leaves. @returns file bytes below. */
+  async #walk(root: CID, depth = 0): Promise<number> {
+    const { store } = this.#deps
+    const missing = (cid: CID): PeerError => new PeerError({ code: 'OBJECT_INCOMPLETE', cid: cid.toString() })
+    if (depth > OBJECT_WALK_DEPTH_MAX) throw missing(root)
+    if (root.code === RAW) {
+      const size = store.size(digestOf(root))
+      if (size === undefined) throw missing(root)
+      return size
+    }
+    const bytes = await store.read(digestOf(root))
+    if (bytes === undefined) throw missing(root)
+    const node = parseNode(root, bytes)
+    if (node.kind === 'leaf') return bytes.length
+    const children = node.kind === 'directory' ? node.entries : node.children
+    let sum = 0
+    for (const child of children) sum += await this.#walk(child.cid, depth + 1)
+    return sum
+  }
+
+  /** Files of a folder were uploaded one by one: their sessions end here. */
+  async #settleUploads(manifest: Manifest): Promise<void> {
+    const files = [manifest.listing]
+    const collect = async (cid: CID, depth: number): Promise<void> => {
+      const bytes = cid.code === RAW || depth > 2 ? undefined : await this.#deps.store.read(digestOf(cid))
+      const node = bytes === undefined ? undefined : parseNode(cid, bytes)
+      if (node?.kind === 'directory') for (const entry of node.entries) await collect(entry.cid, depth + 1)
+      else files.push(cid)
+    }
+    await collect(manifest.content, 0)
+    await this.#deps.uploads.commit(files)
+  }
+}

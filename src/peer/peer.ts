@@ -1,0 +1,77 @@
+/** A running peer, as the gateway sees it. Built by `compose.ts`. */
+import type { AccountId, InstitutionId } from '../core/ids.ts'
+import type { Chain } from '../ledger/chain.ts'
+import type { Mempool } from '../ledger/mempool.ts'
+import type { P2pHost } from '../p2p/host.ts'
+import type { DialStatus, MemberDialer } from '../p2p/member-dialer.ts'
+import type { BlockStore } from '../store/block-store.ts'
+import type { ContentService } from './content.ts'
+import type { Identity } from './identity.ts'
+import type { LedgerNode } from './ledger-node.ts'
+import type { ObjectService } from './objects.ts'
+import type { UploadService } from './uploads.ts'
+
+export interface Peer {
+  readonly institution: InstitutionId
+  readonly identity: Identity
+  readonly chain: Chain
+  readonly mempool: Mempool
+  readonly ledger: LedgerNode
+  readonly store: BlockStore
+  readonly content: ContentService
+  readonly uploads: UploadService
+  readonly objects: ObjectService
+  readonly host: P2pHost
+  readonly dialer: MemberDialer
+  /** Stops everything, in the reverse order of its start; settles when all of it is on disk. */
+  close(): Promise<void>
+}
+
+/** What an operator looks at first. */
+export interface PeerStatus {
+  readonly institution: InstitutionId
+  readonly peerId: string
+  readonly account: AccountId
+  readonly chain: string
+  readonly network: string
+  readonly height: number
+  readonly blockTimeMs: number
+  readonly behind: number
+  readonly validator: boolean
+  readonly waitingTransactions: number
+  readonly addresses: readonly string[]
+  readonly members: readonly { readonly institution: string; readonly peerId: string; readonly connected: boolean }[]
+  readonly dials: readonly DialStatus[]
+  readonly store: ReturnType<BlockStore['stats']>
+  readonly rssBytes: number
+  readonly upMs: number
+}
+
+export function peerStatus(peer: Peer): PeerStatus {
+  const { chain, host, identity, institution, ledger, mempool, store } = peer
+  const connected = new Set(host.getPeers().map(String))
+  const members = chain.genesis.institutions.flatMap((member) =>
+    member.peers
+      .filter((id) => String(id) !== identity.peerId)
+      .map((id) => ({ institution: member.id, peerId: String(id), connected: connected.has(String(id)) })),
+  )
+  const validators = chain.validators()?.validators ?? []
+  return {
+    institution,
+    peerId: identity.peerId,
+    account: identity.account.id,
+    chain: chain.id,
+    network: chain.genesis.name,
+    height: chain.head.height,
+    blockTimeMs: chain.head.timeMs,
+    behind: ledger.behind,
+    validator: validators.some((one) => one.institution === institution),
+    waitingTransactions: mempool.count,
+    addresses: host.getMultiaddrs().map(String),
+    members,
+    dials: peer.dialer.status(),
+    store: store.stats(),
+    rssBytes: process.memoryUsage.rss(),
+    upMs: Math.round(process.uptime() * 1_000),
+  }
+}

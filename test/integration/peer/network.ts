@@ -1,0 +1,146 @@
+/** Small consortiums of real peers in this process: real TCP, real disks, real HTTP; free ports; a folder that goes afterwards. */
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type CliAccount, ENCRYPTION_KEY, SIGNING_KEY, accountOf } from '../../../src/cli/account.ts'
+import { ApiClient } from '../../../src/cli/api-client.ts'
+import { submitTx } from '../../../src/cli/submit.ts'
+import { parseInstitutionId } from '../../../src/core/ids.ts'
+import type { Log } from '../../../src/core/ports.ts'
+import { generateEncryptionKey } from '../../../src/crypto/envelope.ts'
+import { sealKeystore } from '../../../src/crypto/keystore.ts'
+import { generateSigningKey } from '../../../src/crypto/signatures.ts'
+import { draftAccountCreate } from '../../../src/domain/accounts.ts'
+import { type Gateway, startGateway } from '../../../src/gateway/server.ts'
+import { startPeer } from '../../../src/peer/compose.ts'
+import type { PeerConfig } from '../../../src/peer/config.ts'
+import { type PublicIdentity, createIdentity } from '../../../src/peer/identity.ts'
+import { makeGenesis } from '../../../src/peer/network.ts'
+import type { Peer } from '../../../src/peer/peer.ts'
+
+export const GIB = 1024 ** 3
+const TOKEN = 'test-token-of-thirty-two-characters!'
+const quiet: Log = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined }
+
+export interface TestPeer {
+  readonly config: PeerConfig
+  readonly peer: Peer
+  readonly gateway: Gateway
+  readonly client: ApiClient
+  /** The CLI's folder for this peer's users. */
+  readonly home: string
+  close(): Promise<void>
+}
+
+export interface NetworkOptions {
+  readonly peers: number
+  /** By index: parts of a config that differ from the usual. */
+  readonly store?: Readonly<Record<number, Partial<PeerConfig['store']>>>
+  readonly extraPeers?: readonly string[]
+}
+
+export class TestNetwork implements AsyncDisposable {
+  readonly folder: string
+  readonly peers: TestPeer[] = []
+  readonly configs: PeerConfig[]
+
+  private constructor(folder: string, configs: PeerConfig[]) {
+    this.folder = folder
+    this.configs = configs
+  }
+
+  static async start(options: NetworkOptions): Promise<TestNetwork> {
+    const folder = await mkdtemp(join(tmpdir(), 'apotheca-test-'))
+    const configs = Array.from({ length: options.peers }, (_, index) => configOf(folder, index, options.store?.[index]))
+    const identities: PublicIdentity[] = []
+    for (const config of configs) {
+      await mkdir(config.dataDir, { recursive: true })
+      await writeFile(config.passphraseFile, 'for a test\n', { mode: 0o600 })
+      identities.push(await createIdentity(config))
+    }
+    const template = join(folder, 'template.json')
+    const institutions = configs.map(({ institution: id }) => ({ id, name: id, role: 'hospital' }))
+    await writeFile(template, JSON.stringify({ name: 'test', institutions, validators: ['h0'] }))
+    const extraPeers = new Map([['h0', options.extraPeers ?? []]])
+    const { json } = await makeGenesis(template, identities, { nowMs: Date.now() - 1_000, extraPeers })
+    await writeFile(join(folder, 'genesis.json'), json)
+    const network = new TestNetwork(folder, configs)
+    for (let index = 0; index < options.peers; index++) await network.startPeer(index)
+    return network
+  }
+
+  peer(index: number): TestPeer {
+    const peer = this.peers[index]
+    if (peer === undefined) throw new Error(`no peer ${index}`)
+    return peer
+  }
+
+  /** Starts a peer, or starts it again; it dials all that run. */
+  async startPeer(index: number): Promise<TestPeer> {
+    const base = this.configs[index]
+    if (base === undefined) throw new Error(`no peer ${index}`)
+    const running = this.peers.filter((other, at) => other !== undefined && at !== index)
+    const members = running.map((other) => ({
+      institution: other.config.institution,
+      address: String(other.peer.host.getMultiaddrs()[0]),
+    }))
+    const config = { ...base, members }
+    const peer = await startPeer(config, {
+      clock: { nowMs: () => Date.now() },
+      log: quiet,
+      onFailure: (error) => {
+        throw error
+      },
+    })
+    const gateway = await startGateway({ peer, log: quiet }, { host: '127.0.0.1', port: 0, token: TOKEN })
+    const client = new ApiClient({ url: gateway.url, token: TOKEN })
+    const close = async (): Promise<void> => {
+      client.close()
+      await gateway.close()
+      await peer.close()
+    }
+    const started: TestPeer = { config, peer, gateway, client, home: join(this.folder, `home-${index}`), close }
+    this.peers[index] = started
+    return started
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.peers.map(async (peer) => peer.close()))
+    await rm(this.folder, { recursive: true, force: true })
+  }
+}
+
+function configOf(folder: string, index: number, store: Partial<PeerConfig['store']> = {}): PeerConfig {
+  const dataDir = join(folder, `h${index}`)
+  return {
+    institution: parseInstitutionId(`h${index}`),
+    dataDir,
+    genesis: join(folder, 'genesis.json'),
+    passphraseFile: join(dataDir, 'passphrase'),
+    listen: ['/ip4/127.0.0.1/tcp/0'],
+    announce: [],
+    members: [],
+    encrypters: ['tls', 'noise'],
+    api: { host: '127.0.0.1', port: 0, allowRemote: false },
+    store: { capacityBytes: 8 * GIB, reserveFreeBytes: 0, fullRatio: 1, scrubDays: 30, scrubBytesPerSecondMax: 1e9, ...store },
+    uploads: { expireHours: 24, openMax: 64 },
+    ledger: { blockIntervalMs: 50, idleIntervalMs: 10_000 },
+    log: { level: 'silent' },
+  }
+}
+
+/** A person's account, registered through a peer. */
+export async function newAccount(at: TestPeer, name: string): Promise<CliAccount> {
+  const encryption = await generateEncryptionKey('x25519')
+  const words = new TextEncoder().encode('for a test')
+  const keys = [
+    { name: SIGNING_KEY, type: 'ed25519' as const, ...generateSigningKey() },
+    { name: ENCRYPTION_KEY, type: 'x25519' as const, publicKey: encryption.publicKey, privateKey: encryption.privateKey },
+  ]
+  const file = await sealKeystore(keys, words, { cost: { memoryKib: 64, passes: 1, parallelism: 1 } })
+  const account = accountOf(name, file, async () => words)
+  const { signingKey } = account
+  const draft = draftAccountCreate({ signingKey, encryption: account.encryption })
+  await submitTx(at.client, account, draft, { signal: AbortSignal.timeout(20_000), route: 'accounts' })
+  return account
+}
