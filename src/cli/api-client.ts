@@ -89,7 +89,12 @@ export class ApiClient {
     const answer = new Promise<IncomingMessage>((resolve, reject) => {
       sent.once('response', (message) => {
         if ((message.statusCode ?? 0) < 400) resolve(message)
-        else collect(message).then((body) => reject(apiError(message.statusCode ?? 0, body)), reject)
+        else {
+          collect(message)
+            .then((body) => reject(apiError(message.statusCode ?? 0, body)), reject)
+            // Refused before all of it was sent: the rest of the body must not stand in the way of the next call.
+            .finally(() => (sent.writableFinished ? undefined : sent.destroy()))
+        }
       })
       sent.once('error', (error) => {
         if (options.signal?.aborted === true) reject(options.signal.reason)

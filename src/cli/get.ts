@@ -8,7 +8,7 @@ import type { CliAccount } from './account.ts'
 import type { ApiClient } from './api-client.ts'
 import { type DownloadDeps, downloadSealed, downloadTo } from './open-download.ts'
 import { withRetries } from './retry.ts'
-import { type OpenedObject, objectKey, openObject, resolveObject } from './target.ts'
+import { type NamedObject, type OpenedObject, objectKey, openObject, resolveObject } from './target.ts'
 import { TreeReader } from './tree-reader.ts'
 
 export interface GetOptions {
@@ -42,7 +42,7 @@ export async function get(client: ApiClient, account: CliAccount, target: string
   options.onStart({ files: opened.files.length, bytes })
   const out = resolve(options.out ?? defaultName(opened))
   await writeFiles(deps, opened, out, options)
-  if (options.keep) await keepFrame(client, opened)
+  if (options.keep) await keepFrame(client, opened.object)
   const { manifestCid, manifest } = object
   return { manifest: manifestCid, content: manifest.content, files: opened.files.length, bytes, out }
 }
@@ -55,24 +55,32 @@ async function writeFiles(deps: DownloadDeps, opened: OpenedObject, out: string,
   }
   for (const { entry, root, key } of opened.files) {
     const path = single ? out : join(out, entry.path)
-    let counted = 0
-    await withRetries(options.signal, async () => {
-      // What a lost connection had counted is counted again by the next try, which finds it in the part file.
-      deps.onOpened(-counted)
-      counted = 0
-      const onOpened = (bytes: number): void => {
-        counted += bytes
-        deps.onOpened(bytes)
-      }
-      const job = { root, key, profile: manifest.cipher, bytes: entry.bytes, keep: options.keep }
-      await downloadTo({ ...deps, onOpened }, job, path, options.force)
-    })
+    const job = { root, key, profile: manifest.cipher, bytes: entry.bytes, keep: options.keep }
+    await retryCounted(deps, options, async (counted) => downloadTo(counted, job, path, options.force))
     await utimes(path, new Date(entry.mtimeMs), new Date(entry.mtimeMs))
   }
 }
 
+/** Tries again on a lost connection. What the lost try had counted, the next one finds in the part file and counts again. */
+async function retryCounted<T>(
+  deps: DownloadDeps,
+  options: { signal: AbortSignal },
+  attempt: (deps: DownloadDeps) => Promise<T>,
+): Promise<T> {
+  let counted = 0
+  const onOpened = (bytes: number): void => {
+    counted += bytes
+    deps.onOpened(bytes)
+  }
+  return withRetries(options.signal, async () => {
+    if (counted > 0) deps.onOpened(-counted)
+    counted = 0
+    return attempt({ ...deps, onOpened })
+  })
+}
+
 /** The blocks around the files: with these the peer has the object whole, and serves it. */
-async function keepFrame(client: ApiClient, { object }: OpenedObject): Promise<void> {
+async function keepFrame(client: ApiClient, object: Pick<NamedObject, 'manifest' | 'manifestCid'>): Promise<void> {
   const { manifest, manifestCid } = object
   await client.call(`/api/v1/content/${manifest.listing.toString()}?keep=true`)
   if (manifest.kind === 'folder') await client.call(`/api/v1/blocks/${manifest.content.toString()}?keep=true`)
@@ -98,12 +106,14 @@ export async function getSealed(
   if (root.code === DAG_CBOR) {
     const manifest = await tree.manifest(root)
     manifestCid = root
+    if (options.keep) await keepFrame(client, { manifest, manifestCid })
     if (manifest.kind === 'folder') return getSealedFolder(deps, manifestCid, manifest, options)
     root = manifest.content
   }
   options.onStart({ files: 1, bytes: await tree.fileBytes(root) })
   const out = resolve(options.out ?? `${root.toString()}.sealed`)
-  const bytes = await downloadSealed(deps, root, out, options)
+  const file = root
+  const bytes = await retryCounted(deps, options, async (counted) => downloadSealed(counted, file, out, options))
   return { manifest: manifestCid, content: root, files: 1, bytes, out }
 }
 
@@ -118,7 +128,8 @@ async function getSealedFolder(
   options.onStart({ files: roots.length, bytes: manifest.bytes })
   let bytes = 0
   for (const [index, root] of roots.entries()) {
-    bytes += await downloadSealed(deps, root, join(out, String(index).padStart(6, '0')), options)
+    const path = join(out, String(index).padStart(6, '0'))
+    bytes += await retryCounted(deps, options, async (counted) => downloadSealed(counted, root, path, options))
   }
   return { manifest: manifestCid, content: manifest.content, files: roots.length, bytes, out }
 }

@@ -9,6 +9,12 @@ import { peerCommands } from './peer-commands.ts'
 import { recordCommands } from './record-commands.ts'
 import { VERSION } from './version.ts'
 
+// Node calls parts of WebCrypto experimental at each start, on every terminal; what they compute is checked by vectors.
+process.removeAllListeners('warning')
+process.on('warning', (warning) => {
+  if (warning.name !== 'ExperimentalWarning') process.stderr.write(`${warning.name}: ${warning.message}\n`)
+})
+
 const program = new Command('apotheca')
   .description('Sealed medical data, shared between institutions with rights the patient sets.')
   .version(VERSION)

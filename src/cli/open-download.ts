@@ -6,13 +6,13 @@
  * An interrupted download goes on at its last verified segment: what lies in the part file is sealed again and compared with
  * the leaves of the file's tree, so no other note is needed and nothing unverified is ever taken over.
  */
-import { type FileHandle, mkdir, open, rename, rm, stat } from 'node:fs/promises'
+import { type FileHandle, constants, mkdir, open, rename, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { IncomingMessage } from 'node:http'
 import type { CID } from 'multiformats/cid'
 import { equals } from 'uint8arrays/equals'
 import { DOWNLOAD_BUFFERS, SEGMENT_BYTES } from '../core/limits.ts'
-import { sha256 } from '../crypto/hash.ts'
+import { RAW, digestCid, sha256 } from '../crypto/hash.ts'
 import {
   type CipherProfile,
   STREAM_HEADER_BYTES,
@@ -22,7 +22,7 @@ import {
   segmentCapacity,
   segmentCount,
 } from '../crypto/sealed-stream.ts'
-import { fileLeaves } from '../shards/unixfs-tree.ts'
+import { type FileLeaf, fileLeaves } from '../shards/unixfs-tree.ts'
 import type { ApiClient } from './api-client.ts'
 import { BufferPool } from './buffer-pool.ts'
 import { CliError } from './faults.ts'
@@ -52,29 +52,10 @@ export type Sink = (plaintext: Uint8Array, position: number) => Promise<void>
 export async function downloadTo(deps: DownloadDeps, job: DownloadJob, path: string, force: boolean): Promise<void> {
   if (!force && (await exists(path))) throw new CliError({ code: 'OUTPUT_EXISTS' })
   const part = `${path}.part`
-  let handle: FileHandle
-  try {
-    await mkdir(dirname(path), { recursive: true })
-    handle = await open(part, 'a+').then(async (made) => {
-      await made.close()
-      return open(part, 'r+')
-    })
-  } catch (error) {
-    throw unwritable(error)
-  }
+  const handle = await openPart(part)
   try {
     const from = await verifiedSegments(deps, job, handle)
-    const write: Sink = async (plaintext, position) => {
-      try {
-        let written = 0
-        while (written < plaintext.length) {
-          const { bytesWritten } = await handle.write(plaintext, written, plaintext.length - written, position + written)
-          written += bytesWritten
-        }
-      } catch (error) {
-        throw unwritable(error)
-      }
-    }
+    const write: Sink = async (plaintext, position) => writeAll(handle, plaintext, position)
     await openFrom(deps, job, from, write)
     await handle.truncate(job.bytes)
     await handle.sync()
@@ -199,9 +180,11 @@ async function* segmentsOf(message: IncomingMessage, bytes: number): AsyncGenera
 }
 
 /**
- * Fetches a file as it lies in the network, and checks that it is what its CID names.
+ * Fetches a file as it lies in the network, and checks each block against the CID that the file's tree gives it. Goes on, as
+ * `downloadTo` does, behind the blocks of the part file that are right.
  *
- * @throws {CliError} `CONTENT_CID_DIFFERS`
+ * @returns its bytes.
+ * @throws {CliError} `CONTENT_CID_DIFFERS`, `OUTPUT_EXISTS`, `OUTPUT_UNWRITABLE`, `PEER_BROKE_OFF`; {ApiError}
  */
 export async function downloadSealed(
   deps: DownloadDeps,
@@ -211,54 +194,108 @@ export async function downloadSealed(
 ): Promise<number> {
   if (!options.force && (await exists(path))) throw new CliError({ code: 'OUTPUT_EXISTS' })
   const part = `${path}.part`
-  const query = options.keep ? '?keep=true' : ''
-  const message = await deps.client.stream(`/api/v1/content/${root.toString()}${query}`, { signal: deps.signal })
-  const bytes = Number(message.headers['content-length'])
-  const leaves = fileLeaves(root, async (cid) => deps.tree.block(cid), { leafBytes: bytes })
-  let handle: FileHandle
+  const handle = await openPart(part)
+  let source: ByteSource | undefined
+  let bytes = 0
   try {
-    await mkdir(dirname(path), { recursive: true })
-    handle = await open(part, 'w')
-  } catch (error) {
-    message.destroy()
-    throw unwritable(error)
-  }
-  try {
-    let pending: Uint8Array = new Uint8Array(0)
-    const pieces = (message as AsyncIterable<Uint8Array>)[Symbol.asyncIterator]()
-    for await (const leaf of leaves) {
+    const size = (await handle.stat()).size
+    const leafBytes = await deps.tree.fileBytes(root)
+    for await (const leaf of fileLeaves(root, async (cid) => deps.tree.block(cid), { leafBytes })) {
       const block = Buffer.allocUnsafe(leaf.bytes)
+      const mayBeHere = source === undefined && leaf.start + leaf.bytes <= size && !options.keep
+      if (mayBeHere) await handle.read(block, 0, leaf.bytes, leaf.start)
+      if (!mayBeHere || !equals(sha256(block), leaf.digest)) {
+        source ??= await byteSource(deps, root, leaf.start, options.keep)
+        await source.fill(block)
+        checkBlock(block, leaf)
+        await writeAll(handle, block, leaf.start)
+      }
+      bytes = leaf.start + leaf.bytes
+      deps.onOpened(leaf.bytes)
+    }
+    // To its end: a peer that keeps the file does so behind the last byte.
+    await source?.end()
+    await handle.truncate(bytes)
+    await handle.sync()
+  } finally {
+    source?.close()
+    await handle.close()
+  }
+  await rename(part, path).catch((error: unknown) => {
+    throw unwritable(error)
+  })
+  return bytes
+}
+
+function checkBlock(block: Uint8Array, leaf: FileLeaf): void {
+  const digest = sha256(block)
+  if (equals(digest, leaf.digest)) return
+  throw new CliError({ code: 'CONTENT_CID_DIFFERS', expected: leaf.cid.toString(), found: digestCid(RAW, digest).toString() })
+}
+
+/** An answer read in pieces of the size that is asked for. */
+interface ByteSource {
+  /** @throws {CliError} `PEER_BROKE_OFF` where it ends early */
+  fill(into: Uint8Array): Promise<void>
+  end(): Promise<void>
+  close(): void
+}
+
+async function byteSource(deps: DownloadDeps, root: CID, start: number, keep: boolean): Promise<ByteSource> {
+  const headers: Record<string, string> = start > 0 ? { range: `bytes=${start}-` } : {}
+  const path = `/api/v1/content/${root.toString()}${keep ? '?keep=true' : ''}`
+  const message = await deps.client.stream(path, { headers, signal: deps.signal })
+  const pieces = (message as AsyncIterable<Uint8Array>)[Symbol.asyncIterator]()
+  let pending: Uint8Array = new Uint8Array(0)
+  const next = async (): Promise<Uint8Array | undefined> => {
+    const piece = await pieces.next().catch((error: unknown) => {
+      throw new CliError({ code: 'PEER_BROKE_OFF' }, { cause: error })
+    })
+    return piece.done === true ? undefined : piece.value
+  }
+  return {
+    fill: async (into) => {
       let filled = 0
-      while (filled < leaf.bytes) {
+      while (filled < into.length) {
         if (pending.length === 0) {
-          const next = await pieces.next()
-          if (next.done === true) throw new CliError({ code: 'PEER_BROKE_OFF' })
-          pending = next.value
+          const piece = await next()
+          if (piece === undefined) throw new CliError({ code: 'PEER_BROKE_OFF' })
+          pending = piece
         }
-        const take = Math.min(pending.length, leaf.bytes - filled)
-        block.set(pending.subarray(0, take), filled)
+        const take = Math.min(pending.length, into.length - filled)
+        into.set(pending.subarray(0, take), filled)
         pending = pending.subarray(take)
         filled += take
       }
-      const digest = sha256(block)
-      if (!equals(digest, leaf.digest)) {
-        throw new CliError({ code: 'CONTENT_CID_DIFFERS', expected: leaf.cid.toString(), found: Buffer.from(digest).toString('hex') })
-      }
-      await handle.write(block).catch((error: unknown) => {
-        throw unwritable(error)
-      })
-      deps.onOpened(block.length)
-    }
-    await handle.sync()
-  } catch (error) {
-    await rm(part, { force: true })
-    throw error
-  } finally {
-    message.destroy()
-    await handle.close()
+    },
+    end: async () => {
+      while ((await next()) !== undefined);
+    },
+    close: () => message.destroy(),
   }
-  await rename(part, path)
-  return bytes
+}
+
+/** Opens the part file for reading and writing, and makes it where it is missing. @throws {CliError} `OUTPUT_UNWRITABLE` */
+async function openPart(part: string): Promise<FileHandle> {
+  try {
+    await mkdir(dirname(part), { recursive: true })
+    return await open(part, constants.O_RDWR | constants.O_CREAT)
+  } catch (error) {
+    throw unwritable(error)
+  }
+}
+
+/** @throws {CliError} `OUTPUT_UNWRITABLE` */
+async function writeAll(handle: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
+  try {
+    let written = 0
+    while (written < bytes.length) {
+      const { bytesWritten } = await handle.write(bytes, written, bytes.length - written, position + written)
+      written += bytesWritten
+    }
+  } catch (error) {
+    throw unwritable(error)
+  }
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -4,16 +4,16 @@
  * One random key per object; each file and the listing sealed under a key derived from it; the key wrapped to the account
  * that stores. The manifest is committed last: until then nothing is listed, and an interrupted put goes on when repeated.
  */
+import { randomBytes } from 'node:crypto'
 import { join, resolve } from 'node:path'
 import type { CID } from 'multiformats/cid'
 import { toString } from 'uint8arrays/to-string'
 import { encodeCanonical } from '../core/codec.ts'
-import { PUT_FILES_AT_ONCE } from '../core/limits.ts'
+import { PUT_FILES_AT_ONCE, SEGMENT_BYTES } from '../core/limits.ts'
 import { deriveKey } from '../crypto/derive.ts'
 import { unwrapKey, wrapKey } from '../crypto/envelope.ts'
 import { sha256 } from '../crypto/hash.ts'
 import { type CipherProfile, ciphertextLength } from '../crypto/sealed-stream.ts'
-import { randomBytes } from '#native'
 import { encodeListing, opaquePath } from '../shards/listing.ts'
 import {
   FILE_KEY_LABEL,
@@ -23,10 +23,9 @@ import {
   encodeManifest,
   objectKeyContext,
 } from '../shards/manifest.ts'
-import { SEGMENT_BYTES } from '../core/limits.ts'
 import { type DirectoryEntry, directoryNode } from '../shards/unixfs-tree.ts'
 import type { CliAccount } from './account.ts'
-import { ApiClient, ApiError } from './api-client.ts'
+import { type ApiClient, ApiError } from './api-client.ts'
 import { CliError } from './faults.ts'
 import { uploadsFolder } from './home.ts'
 import { PutJournal } from './put-journal.ts'
@@ -189,7 +188,7 @@ async function openJournal(
     }
     await dropUploads(client, found.journal)
   }
-  const key = randomBytes(32)
+  const key = new Uint8Array(randomBytes(32))
   const wrapped = await wrapKey(account.encryption, key, context)
   const journal = await PutJournal.create(file, { source: source.fingerprint, account: account.id, key: wrapped })
   return { journal, key, resumed: false }

@@ -1,7 +1,7 @@
 /** Reads trees of stored files through the peer, checking every inner block against its hash here. */
 import type { CID } from 'multiformats/cid'
 import { equals } from 'uint8arrays/equals'
-import { DAG_CBOR, RAW, sha256 } from '../crypto/hash.ts'
+import { type BlockCodec, DAG_CBOR, RAW, digestCid, sha256 } from '../crypto/hash.ts'
 import { type Manifest, decodeManifest } from '../shards/manifest.ts'
 import { opaquePath } from '../shards/listing.ts'
 import { parseNode } from '../shards/unixfs-tree.ts'
@@ -22,7 +22,7 @@ export class TreeReader {
     const { body } = await this.#client.call(`/api/v1/blocks/${cid.toString()}`, { signal: this.#signal })
     const digest = sha256(body)
     if (!equals(digest, cid.multihash.digest)) {
-      throw new CliError({ code: 'CONTENT_CID_DIFFERS', expected: cid.toString(), found: Buffer.from(digest).toString('hex') })
+      throw new CliError({ code: 'CONTENT_CID_DIFFERS', expected: cid.toString(), found: digestCid(cid.code as BlockCodec, digest).toString() })
     }
     return body
   }

@@ -265,3 +265,7 @@ export const TX_LIFETIME_MS = 3_600_000
 export const UPLOAD_EXPIRY_INTERVAL_MS = 600_000
 /** An upload that got nothing for two days was given up: a weekend's interruption resumes. */
 export const UPLOAD_EXPIRE_MS = 48 * 60 * 60 * 1_000
+/** How often the scrub schedule looks whether it is time. */
+export const SCRUB_CHECK_MS = 60_000
+/** A scrub notes its place this often: what a restart costs. */
+export const SCRUB_SLICE_MS = 60_000

@@ -10,7 +10,7 @@ import { parseNode } from '../shards/unixfs-tree.ts'
 import { decodeCanonical } from '../core/codec.ts'
 import { sendDagJson } from './dag-json-reply.ts'
 import { GatewayError } from './faults.ts'
-import { openContentRange, requestSignal } from './http-range.ts'
+import { answerSignal, openContentRange } from './http-range.ts'
 
 const CODECS: Readonly<Record<string, BlockCodec>> = {
   'application/vnd.ipld.raw': RAW,
@@ -60,7 +60,7 @@ export function contentRoutes(api: FastifyInstance, peer: Peer): void {
     { schema: { summary: 'One block, verified, from here or from a member', tags: ['content'], params: cidParams, querystring: keepQuery } },
     async (request, reply) => {
       const cid = parseCid(request.params.cid)
-      const signal = requestSignal(request.raw)
+      const signal = answerSignal(reply.raw)
       const block = await content.block(cid, { signal, keep: request.query.keep })
       reply.header('etag', `"${cid.toString()}"`).header('cache-control', 'private, max-age=29030400, immutable')
       await reply.type(MEDIA_TYPES.get(cid.code) ?? 'application/octet-stream').send(block)
@@ -79,7 +79,7 @@ export function contentRoutes(api: FastifyInstance, peer: Peer): void {
     },
     async (request, reply) => {
       const cid = parseCid(request.params.cid)
-      const signal = requestSignal(request.raw)
+      const signal = answerSignal(reply.raw)
       const file = await content.openFile(cid, { signal, keep: request.query.keep })
       const range = openContentRange(request.headers.range, file.bytes)
       reply.header('etag', `"${cid.toString()}"`).header('accept-ranges', 'bytes')

@@ -1,5 +1,5 @@
 /** Byte ranges of HTTP (RFC 9110 section 14): one range; several are answered whole, as the RFC allows. */
-import type { IncomingMessage } from 'node:http'
+import type { ServerResponse } from 'node:http'
 import { GatewayError } from './faults.ts'
 
 export interface ContentRange {
@@ -26,9 +26,9 @@ export function openContentRange(header: string | undefined, bytes: number): Con
   return { start, end, partial: true }
 }
 
-/** Aborts when the client goes away before it has its answer. */
-export function requestSignal(request: IncomingMessage): AbortSignal {
+/** Aborts when the client goes away before it has its answer, and once it has it. */
+export function answerSignal(response: ServerResponse): AbortSignal {
   const controller = new AbortController()
-  request.socket.once('close', () => controller.abort())
+  response.once('close', () => controller.abort())
   return controller.signal
 }

@@ -7,9 +7,8 @@
 import { encodeCanonical } from '../core/codec.ts'
 import { type AccountId, accountIdOf } from '../core/ids.ts'
 import { type Decoder, literal, object, shapeFault } from '../core/schema.ts'
-import { type EncryptionPublicKey, WRAP_LENGTHS, encryptionPublicKey } from '../crypto/envelope.ts'
+import { type EncryptionPublicKey, WRAP_LENGTHS } from '../crypto/envelope.ts'
 import { sha256 } from '../crypto/hash.ts'
-import { signingKey } from './fields.ts'
 
 export interface AccountKeys {
   /** Raw Ed25519, 32 bytes. */
@@ -17,13 +16,7 @@ export interface AccountKeys {
   readonly encryption: EncryptionPublicKey
 }
 
-export const accountKeys: Decoder<AccountKeys> = object({ signingKey, encryption: encryptionPublicKey })
-
-/**
- * The same, with byte fields read by `bytes(min, max)`: for keys written as text.
- *
- * @see genesis.ts
- */
+/** Account keys, their byte fields read by `bytes(min, max)`: as they are in the canonical form, from text in JSON. */
 export function accountKeysBy(bytes: (min: number, max?: number) => Decoder<Uint8Array>): Decoder<AccountKeys> {
   const { 'x-wing': longest, x25519: shortest } = WRAP_LENGTHS
   const fields = object({

@@ -78,11 +78,6 @@ export function encodeReceipt(value: Receipt): Uint8Array {
   return encodeCanonical(value)
 }
 
-/** @throws {CodecError} */
-export function decodeReceipt(bytes: Uint8Array): Receipt {
-  return receipt(decodeCanonical(bytes), 'receipt')
-}
-
 export function encodeReceipts(values: readonly Receipt[]): Uint8Array {
   return encodeCanonical(values)
 }

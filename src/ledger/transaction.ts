@@ -10,7 +10,6 @@
 import type { CID } from 'multiformats/cid'
 import { equals } from 'uint8arrays/equals'
 import { decodeCanonical, encodeCanonical } from '../core/codec.ts'
-import { CodedError } from '../core/coded-error.ts'
 import { type AccountId, type ChainId, type InstitutionId, type TxId, txIdOf } from '../core/ids.ts'
 import { STATE_KEY_BYTES_MAX, TX_LARGE_BYTES_MAX, TX_PRECONDITIONS_MAX, TX_SIGNATURES_MAX } from '../core/limits.ts'
 import type { Signer } from '../core/ports.ts'
@@ -115,7 +114,6 @@ export type TxFault =
   | { code: 'TX_SIGNATURE_COUNT'; signatures: number; expected: number }
   | { code: 'TX_SIGNATURE_KEY_WRONG'; index: number }
   | { code: 'TX_SIGNATURE_INVALID'; index: number }
-export class TxError extends CodedError<TxFault> {}
 
 /** Why an admitted transaction changed nothing; stands in its receipt. */
 export type TxRefusal =
@@ -160,11 +158,6 @@ export function encodeTxBody(body: TxBody): Uint8Array {
 
 export function encodeEnvelope(value: Envelope): Uint8Array {
   return encodeCanonical(value)
-}
-
-/** The id of a transaction, from the canonical bytes of its body. */
-export function txId(bodyBytes: Uint8Array): TxId {
-  return txIdOf(sha256(bodyBytes))
 }
 
 /**

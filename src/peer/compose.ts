@@ -12,6 +12,7 @@ import { encodeGenesis, parseGenesisJson } from '../ledger/genesis.ts'
 import { Mempool } from '../ledger/mempool.ts'
 import { BlockFetcher } from '../p2p/block-fetcher.ts'
 import { BlockServer } from '../p2p/block-server.ts'
+import type { MemberHelia } from '../p2p/helia-node.ts'
 import { type P2pHost, startHost } from '../p2p/host.ts'
 import { MemberDialer } from '../p2p/member-dialer.ts'
 import { BlockStore, RemoveCapability } from '../store/block-store.ts'
@@ -26,6 +27,7 @@ import { type Identity, openIdentity } from './identity.ts'
 import { LedgerNode } from './ledger-node.ts'
 import { ObjectService } from './objects.ts'
 import type { Peer } from './peer.ts'
+import { ScrubSchedule } from './scrub-schedule.ts'
 import { SoloValidator } from './solo-validator.ts'
 import { UploadService } from './uploads.ts'
 
@@ -111,13 +113,29 @@ async function openAll(
   const dialer = new MemberDialer({ host, log }, { addresses: config.members.map((member) => member.address) })
   dialer.start()
   closers.push(async () => dialer.stop())
-  // Helia loads most of the code and serves only other IPFS programs: after everything that our own peers wait for.
-  const { startHelia } = await import('../p2p/helia-node.ts')
-  const helia = await startHelia({ host, blockstore: new HeliaBlockstore(store), log })
+  const scrubs = new ScrubSchedule({ store, state: new PrefixStore(state, 'scrub/'), clock, log }, config.store)
+  scrubs.start()
+  closers.push(async () => scrubs.stop())
+  // Helia loads most of the code and serves only other IPFS programs: nobody waits for it.
+  const helia = startBitswap({ host, store, log }, deps.onFailure)
   closers.push(async () => {
-    await helia.stop()
+    await (await helia)?.stop()
   })
   return { institution: config.institution, identity, chain, mempool, ledger, store, content, uploads, objects, host, dialer, close }
+}
+
+async function startBitswap(
+  parts: { host: P2pHost; store: BlockStore; log: Log },
+  onFailure: (error: unknown) => void,
+): Promise<MemberHelia | undefined> {
+  const { host, log, store } = parts
+  try {
+    const { startHelia } = await import('../p2p/helia-node.ts')
+    return await startHelia({ host, blockstore: new HeliaBlockstore(store), log })
+  } catch (error) {
+    onFailure(error)
+    return undefined
+  }
 }
 
 async function readGenesis(file: string): Promise<Uint8Array> {

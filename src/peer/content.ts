@@ -53,6 +53,7 @@ export class ContentService {
     const local = await this.#deps.store.read(digest)
     if (local !== undefined) return local
     const providers = options.providers ?? (await this.#deps.fetcher.findProviders(digest, options.signal))
+    if (providers.length === 0) throw new PeerError({ code: 'CONTENT_UNAVAILABLE', cid: cid.toString() })
     for await (const block of this.#deps.fetcher.fetch([digest], providers, { signal: options.signal })) {
       if (options.keep === true) await this.#keep([{ digest, parts: block.parts }])
       return joined(block.parts, block.bytes)
@@ -103,10 +104,10 @@ export class ContentService {
     }
     const leaves = fileLeaves(root, readNode, { from: range.start, leafBytes: rootBlock.length })
     for await (const { leaf, parts } of this.#leafParts(untilEnd(leaves, range.end), root, rootBlock, options)) {
+      // Before the last bytes go out, so that whoever has them all may rely on it; the root last, see `openFile`.
+      if (options.keep && range.start === 0 && leaf.start + leaf.bytes >= range.end) await this.#keep(inner.splice(0).reverse())
       yield* trimmed(parts, leaf.start, range)
     }
-    // The root is the last inner node to be written: see `openFile`.
-    if (options.keep && range.start === 0 && inner.length > 0) await this.#keep(inner.reverse())
   }
 
   /** The leaves' bytes in order: runs that lie here with a little read-ahead, runs that don't through the exchange. */

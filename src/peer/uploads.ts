@@ -52,8 +52,8 @@ interface Session {
   readonly id: string
   readonly length: number
   readonly digests: Uint8Array[]
-  /** Digests that this upload brought here first: removed with it. */
-  readonly fresh: Set<string>
+  /** Blocks that this upload brought here first: removed with it. */
+  readonly fresh: Map<string, Uint8Array>
   touchedMs: number
   busy: boolean
   content: CID | undefined
@@ -92,7 +92,7 @@ export class UploadService {
         length,
         digests: [...digests],
         // What was here before is not known any more after a restart: nothing of it may be removed.
-        fresh: new Set(),
+        fresh: new Map(),
         touchedMs: this.#deps.clock.nowMs(),
         busy: false,
         content: undefined,
@@ -123,7 +123,7 @@ export class UploadService {
       id: randomUUID(),
       length,
       digests: [],
-      fresh: new Set(),
+      fresh: new Map(),
       touchedMs: this.#deps.clock.nowMs(),
       busy: false,
       content: undefined,
@@ -167,9 +167,7 @@ export class UploadService {
     const session = this.#session(id)
     if (session.busy) throw new PeerError({ code: 'UPLOAD_BUSY' })
     await this.#forget(session)
-    for (const digest of session.digests) {
-      if (session.fresh.has(keyOf(digest))) await this.#deps.store.remove(digest, this.#deps.capability)
-    }
+    for (const digest of session.fresh.values()) await this.#deps.store.remove(digest, this.#deps.capability)
   }
 
   /** These files belong to an object now: forgets their sessions, keeps their blocks. */
@@ -207,14 +205,14 @@ export class UploadService {
       let waitingBytes = 0
       let draining = false
       let ended = false
-      let failure: unknown
+      let failure: { error: Error } | undefined
       const settle = (): void => {
         if (draining) return
-        if (failure !== undefined) reject(failure)
+        if (failure !== undefined) reject(failure.error)
         else if (ended && queue.length === 0) resolve(offsetOf(session) === session.length)
       }
       const fail = (error: unknown): void => {
-        failure ??= error
+        failure ??= { error: error instanceof Error ? error : new Error(String(error)) }
         queue.length = 0
         source.off('data', receive)
         // Read to the end, so that the answer reaches a sender that is still sending.
@@ -269,17 +267,7 @@ export class UploadService {
   /** Blocks first, then the journal, then the offset: the order that makes an acknowledgement true. */
   async #store(session: Session, batch: readonly Segment[]): Promise<void> {
     const { store, journal } = this.#deps
-    for (const { digest } of batch) {
-      const key = keyOf(digest)
-      const owner = this.#owners.get(key)
-      if (owner !== undefined && owner !== session) {
-        // Another open upload brought this very block: from now on neither may remove it.
-        this.release([digest])
-      } else if (!store.has(digest)) {
-        session.fresh.add(key)
-        this.#owners.set(key, session)
-      }
-    }
+    this.#claim(session, batch.map((segment) => segment.digest))
     await store.write(batch)
     await journal.append(
       session.id,
@@ -289,17 +277,34 @@ export class UploadService {
     session.touchedMs = this.#deps.clock.nowMs()
   }
 
+  /** Notes which of these blocks this upload is the first to bring; called before they are written. */
+  #claim(session: Session, digests: readonly Uint8Array[]): void {
+    for (const digest of digests) {
+      const key = keyOf(digest)
+      const owner = this.#owners.get(key)
+      if (owner !== undefined && owner !== session) {
+        // Another open upload brought this very block: from now on neither may remove it.
+        this.release([digest])
+      } else if (!this.#deps.store.has(digest)) {
+        session.fresh.set(key, digest)
+        this.#owners.set(key, session)
+      }
+    }
+  }
+
   async #finish(session: Session): Promise<void> {
     const tree = buildFileTree(session.digests, session.length)
     if (tree.nodes.length > 0) {
-      await this.#deps.store.write(tree.nodes.map((node) => ({ digest: node.cid.multihash.digest, parts: [node.bytes] })))
+      const nodes = tree.nodes.map((node) => ({ digest: node.cid.multihash.digest, parts: [node.bytes] }))
+      this.#claim(session, nodes.map((node) => node.digest))
+      await this.#deps.store.write(nodes)
     }
     session.content = tree.root
   }
 
   async #forget(session: Session): Promise<void> {
     this.#sessions.delete(session.id)
-    for (const key of session.fresh) this.#owners.delete(key)
+    for (const key of session.fresh.keys()) this.#owners.delete(key)
     await this.#deps.journal.remove(session.id)
   }
 

@@ -350,6 +350,7 @@ export class BlockStore {
     this.#guard.check()
     // A write under way is acknowledged first; whoever failed to write it has been told.
     await this.#inFlight.get(hexOf(digest))?.catch(() => undefined)
+    await this.#compactor.settled(digest)
     if (this.#quarantine.has(digest)) await this.#repaired(digest)
     const place = this.#index.delete(digest)
     if (place === undefined) return false

@@ -4,8 +4,8 @@
  *
  *   read + verify ──► append to the newest pack, durable ──► index points there ──► unlink the old pack
  *
- * A crash in between leaves two copies; the next start keeps the newer. A block that is removed meanwhile has two records to
- * mark: `former` tells the other one.
+ * A crash in between leaves two copies; the next start keeps the newer. A block that is removed meanwhile first waits for its
+ * copy (`settled`), then has two records to mark: `former` tells the other one.
  */
 import { STORE_BATCH_BYTES_MAX, STORE_COMPACT_DEAD_RATIO, STORE_COMPACT_PRESSED_DEAD_RATIO } from '../core/limits.ts'
 import type { Log } from '../core/ports.ts'
@@ -31,16 +31,34 @@ export interface CompactorDeps {
   readonly reader: BlockReader
 }
 
+interface Move extends NewBlock {
+  /** Where it is until the copy is durable. */
+  readonly place: BlockPlace
+}
+
 export class Compactor {
   readonly #deps: CompactorDeps
   readonly #work: Coalesced
   /** By digest: the record in a pack that is being rewritten, or whose rewriting failed. */
   readonly #former = new Map<string, BlockPlace>()
+  /** By digest: copies that are being written. */
+  readonly #moving = new Map<string, Promise<void>>()
   #stopped = false
 
   constructor(deps: CompactorDeps) {
     this.#deps = deps
     this.#work = new Coalesced(() => this.#compact())
+  }
+
+  /**
+   * Settles when no copy of the block is on its way to the disk. Whoever removes a block waits for it, or the copy might be
+   * there after a crash, and its mark not.
+   */
+  async settled(digest: Uint8Array): Promise<void> {
+    const key = hexOf(digest)
+    for (let move = this.#moving.get(key); move !== undefined; move = this.#moving.get(key)) {
+      await move.catch(() => undefined)
+    }
   }
 
   /** The other record of a block that was moved and whose old pack is still there. */
@@ -82,7 +100,7 @@ export class Compactor {
 
   async #rewrite(pack: Pack): Promise<void> {
     const { index, folder, log } = this.#deps
-    let batch: { digest: Uint8Array; parts: Uint8Array[]; place: BlockPlace }[] = []
+    let batch: Move[] = []
     let batchBytes = 0
     for (const { digest, offset, length } of index.blocksOf(pack.number)) {
       if (this.#stopped) return
@@ -105,17 +123,29 @@ export class Compactor {
     log.info({ pack: pack.name, bytes: freed }, 'rewrote a pack to free the room of removed blocks')
   }
 
-  async #move(batch: readonly (NewBlock & { readonly place: BlockPlace })[]): Promise<void> {
-    if (batch.length === 0) return
+  async #move(batch: readonly Move[]): Promise<void> {
+    const { index } = this.#deps
+    // What was removed since it was read must not be written again.
+    const moves = batch.filter(({ digest, place }) => isSame(place, index.find(digest)))
+    if (moves.length === 0) return
+    const work = this.#append(moves)
+    for (const { digest } of moves) this.#moving.set(hexOf(digest), work)
+    try {
+      await work
+    } finally {
+      for (const { digest } of moves) this.#moving.delete(hexOf(digest))
+    }
+  }
+
+  async #append(moves: readonly Move[]): Promise<void> {
     const { folder, index, appender } = this.#deps
     const stale: BlockPlace[] = []
-    await appender.append(batch, (places) => {
-      for (const [i, { digest, place }] of batch.entries()) {
+    await appender.append(moves, (places) => {
+      for (const [i, { digest, place }] of moves.entries()) {
         const to = places[i]
         if (to === undefined) continue
-        const now = index.find(digest)
-        if (now?.pack !== place.pack || now.offset !== place.offset) {
-          // Removed meanwhile: the copy must not bring it back.
+        if (!isSame(place, index.find(digest))) {
+          // Quarantined meanwhile.
           stale.push(to)
           continue
         }
@@ -139,6 +169,10 @@ export class Compactor {
       await quarantine.setAside(undefined, `${pack.name}-${offset}`, await cut(offset, bytes))
     }
   }
+}
+
+function isSame(place: BlockPlace, other: BlockPlace | undefined): boolean {
+  return other?.pack === place.pack && other.offset === place.offset
 }
 
 function deadRatio(pack: Pack): number {

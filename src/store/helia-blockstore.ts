@@ -87,7 +87,7 @@ export class HeliaBlockstore implements HeliaBlocks {
         if (events.length === 0) return
         const event = await Promise.race(events)
         if ('stored' in event) {
-          puts.shift()
+          void puts.shift()
           yield event.stored
           continue
         }

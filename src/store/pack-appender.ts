@@ -137,10 +137,11 @@ export class PackAppender {
   }
 
   #gather(): Call[] {
+    const bytesMax = Math.min(STORE_BATCH_BYTES_MAX, this.#packBytes - this.#at)
     let bytes = 0
     let count = 0
     for (const call of this.#queue) {
-      if (count > 0 && bytes + call.bytes > STORE_BATCH_BYTES_MAX) break
+      if (count > 0 && bytes + call.bytes > bytesMax) break
       bytes += call.bytes
       count++
     }

@@ -22,7 +22,7 @@ import type { SyncGuard } from './sync-guard.ts'
 
 const NAME_PATTERN = /^p(\d{8,10})-([0-9a-f]{16})$/
 const PACK_SUFFIX = '.pack'
-const INDEX_SUFFIX = '.index'
+export const INDEX_SUFFIX = '.index'
 
 /** One pack file. Sizes in bytes, of whole records with header and padding. */
 export class Pack {
@@ -106,16 +106,24 @@ export class PackFolder {
     return `${this.dir}/${pack.name}${INDEX_SUFFIX}`
   }
 
-  /** Takes up the packs among these file names. */
-  adopt(names: readonly string[]): void {
-    const found: { id: number; salt: string }[] = []
+  /** Takes up the packs among these file names. @returns the salt of each index file whose pack is gone, by its name. */
+  adopt(names: readonly string[]): ReadonlyMap<string, Uint8Array> {
+    const found: { id: number; salt: Uint8Array }[] = []
+    const indexes = new Map<string, Uint8Array>()
     for (const name of names) {
-      const match = name.endsWith(PACK_SUFFIX) ? NAME_PATTERN.exec(name.slice(0, -PACK_SUFFIX.length)) : null
-      if (match?.[1] !== undefined && match[2] !== undefined) found.push({ id: Number(match[1]), salt: match[2] })
+      const dot = name.indexOf('.')
+      const match = NAME_PATTERN.exec(name.slice(0, dot))
+      if (match?.[1] === undefined || match[2] === undefined) continue
+      const salt = new Uint8Array(Buffer.from(match[2], 'hex'))
+      if (name.endsWith(PACK_SUFFIX)) found.push({ id: Number(match[1]), salt })
+      else if (name.endsWith(INDEX_SUFFIX)) indexes.set(name, salt)
     }
-    found.sort((a, b) => a.id - b.id || (a.salt < b.salt ? -1 : 1))
-    for (const { id, salt } of found) this.#add(id, new Uint8Array(Buffer.from(salt, 'hex')))
-    for (const pack of this.#packs.values()) pack.indexed = names.includes(`${pack.name}${INDEX_SUFFIX}`)
+    found.sort((a, b) => a.id - b.id || Buffer.compare(a.salt, b.salt))
+    for (const { id, salt } of found) {
+      const pack = this.#add(id, salt)
+      pack.indexed = indexes.delete(`${pack.name}${INDEX_SUFFIX}`)
+    }
+    return indexes
   }
 
   #add(id: number, salt: Uint8Array): Pack {

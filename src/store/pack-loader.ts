@@ -6,7 +6,7 @@
 import type { Log } from '../core/ports.ts'
 import type { BlockIndex, BlockPlace } from './block-index.ts'
 import { ASIDE_SUFFIX, type OpenFile, openFile, readAt, unlinkIfThere } from './file-system.ts'
-import type { Pack, PackFolder } from './pack-folder.ts'
+import { INDEX_SUFFIX, type Pack, type PackFolder } from './pack-folder.ts'
 import { decodePackIndex, type PackEntry } from './pack-index-file.ts'
 import { PACK_MARK, recordBytes } from './pack-record.ts'
 import { scanPack } from './pack-scan.ts'
@@ -37,7 +37,7 @@ export async function loadPacks(deps: PackLoaderDeps): Promise<LoadedPacks> {
   const { folder } = deps
   const names = await folder.fs.readdir(folder.dir)
   for (const name of names) if (name.endsWith(ASIDE_SUFFIX)) await unlinkIfThere(folder.fs, `${folder.dir}/${name}`)
-  folder.adopt(names)
+  const orphans = folder.adopt(names)
   const newest = await dropUnborn(deps)
   const scanned: Pack[] = []
   const duplicates: BlockPlace[] = []
@@ -51,7 +51,17 @@ export async function loadPacks(deps: PackLoaderDeps): Promise<LoadedPacks> {
     for (let pack = waiting.shift(); pack !== undefined; pack = waiting.shift()) await load(pack)
   }
   await Promise.all(Array.from({ length: PARALLEL_PACKS }, next))
+  for (const [name, salt] of orphans) await reportMissing(deps, name, salt)
   return { newest, duplicates, scanned }
+}
+
+/** An index file goes before its pack does: one that is alone tells of a pack that somebody took away. */
+async function reportMissing(deps: PackLoaderDeps, name: string, salt: Uint8Array): Promise<void> {
+  const index = await readIndexFile(deps, name, salt, Number.MAX_SAFE_INTEGER)
+  const missing = (index?.entries ?? []).filter(({ digest }) => deps.index.find(digest) === undefined)
+  for (const { digest } of missing) deps.quarantine.addMissing(digest)
+  if (missing.length > 0)
+    deps.log.error({ index: name, blocks: missing.length }, 'a pack is gone; its blocks await repair')
 }
 
 /** A pack whose creation a crash cut short holds nothing. @returns the newest of the others. */
@@ -139,20 +149,28 @@ async function readIndex(
   pack: Pack,
   packBytes: number,
 ): Promise<{ coveredBytes: number; entries: PackEntry[] } | undefined> {
-  if (!pack.indexed) return undefined
+  return pack.indexed ? readIndexFile(deps, `${pack.name}${INDEX_SUFFIX}`, pack.salt, packBytes) : undefined
+}
+
+async function readIndexFile(
+  deps: PackLoaderDeps,
+  name: string,
+  salt: Uint8Array,
+  packBytes: number,
+): Promise<{ coveredBytes: number; entries: PackEntry[] } | undefined> {
+  const { folder, log } = deps
   try {
-    const file = await openFile(deps.folder.fs, deps.folder.indexPath(pack), 'r')
+    const file = await openFile(folder.fs, `${folder.dir}/${name}`, 'r')
     try {
       const { size } = await file.stat()
-      const index = decodePackIndex(await readAt(file, 0, size), pack.salt, packBytes)
-      if (index === undefined)
-        deps.log.warn({ pack: pack.name }, 'an index file does not fit its pack; reading the pack')
+      const index = decodePackIndex(await readAt(file, 0, size), salt, packBytes)
+      if (index === undefined) log.warn({ index: name }, 'an index file does not fit its pack; reading the pack')
       return index
     } finally {
       await file.close()
     }
   } catch (error) {
-    deps.log.warn({ err: error, pack: pack.name }, 'an index file cannot be read; reading the pack')
+    log.warn({ err: error, index: name }, 'an index file cannot be read; reading the pack')
     return undefined
   }
 }

@@ -8,7 +8,7 @@ import { DIGEST_BYTES } from './pack-record.ts'
 
 const ASIDE_PATTERN = /^([0-9a-f]{64})\.damaged$/
 
-/** Where the bytes of a damaged block are kept: in a pack, or (undefined) in the quarantine folder. */
+/** Where the bytes of a damaged block are kept: in a pack, or (undefined) in the quarantine folder or nowhere. */
 export type DamagedPlace = { readonly pack: number; readonly offset: number; readonly length: number } | undefined
 
 export class Quarantine {
@@ -42,6 +42,11 @@ export class Quarantine {
 
   add(digest: Uint8Array, place: NonNullable<DamagedPlace>): void {
     this.#note(hexOf(digest), place)
+  }
+
+  /** A block whose pack is gone. */
+  addMissing(digest: Uint8Array): void {
+    this.#note(hexOf(digest), undefined)
   }
 
   #note(hex: string, place: DamagedPlace): void {

@@ -25,6 +25,7 @@ export class Room {
   #freeBytes = 0
   #checkedAtMs = Number.NEGATIVE_INFINITY
   #sinceCheckBytes = 0
+  #refused = false
 
   constructor(
     deps: { readonly fs: FileSystem; readonly clock: Clock; readonly usedBytes: () => number },
@@ -47,8 +48,9 @@ export class Room {
     return this.#freeBytes
   }
 
-  /** Nearly full: time to tidy up more thoroughly than usual. */
+  /** Full or nearly so: time to tidy up more thoroughly than usual. */
   get pressed(): boolean {
+    if (this.#refused) return true
     const used = this.#deps.usedBytes() + this.#pendingBytes
     return (
       used > this.limitBytes * STORE_PRESSED_RATIO ||
@@ -63,9 +65,7 @@ export class Room {
    * @throws {StoreError} `STORE_FULL`
    */
   async reserve(bytes: number): Promise<void> {
-    await this.check(bytes)
-    this.#pendingBytes += bytes
-    this.#sinceCheckBytes += bytes
+    await this.#decide(bytes, true)
   }
 
   release(bytes: number): void {
@@ -74,15 +74,23 @@ export class Room {
 
   /** @throws {StoreError} `STORE_FULL` when `bytes` more have no room now. */
   async check(bytes: number): Promise<void> {
+    await this.#decide(bytes, false)
+  }
+
+  async #decide(bytes: number, take: boolean): Promise<void> {
     const age = this.#deps.clock.nowMs() - this.#checkedAtMs
     // A clock that was set back must not keep an old figure alive.
     const stale = age < 0 || age >= STORE_FREE_CHECK_MS || this.#sinceCheckBytes >= STORE_FREE_CHECK_BYTES
     if (stale) await this.refresh()
-    if (this.#refusal(bytes) === undefined) return
     // A refusal is made with fresh figures only.
-    if (!stale) await this.refresh()
+    else if (this.#refusal(bytes) !== undefined) await this.refresh()
+    // In one step from here on: others decide at the same time.
     const refusal = this.#refusal(bytes)
+    this.#refused = refusal !== undefined
     if (refusal !== undefined) throw refusal
+    if (!take) return
+    this.#pendingBytes += bytes
+    this.#sinceCheckBytes += bytes
   }
 
   /** Asks the disk. */

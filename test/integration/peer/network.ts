@@ -137,7 +137,7 @@ export async function newAccount(at: TestPeer, name: string): Promise<CliAccount
     { name: SIGNING_KEY, type: 'ed25519' as const, ...generateSigningKey() },
     { name: ENCRYPTION_KEY, type: 'x25519' as const, publicKey: encryption.publicKey, privateKey: encryption.privateKey },
   ]
-  const file = await sealKeystore(keys, words, { cost: { memoryKib: 64, passes: 1, parallelism: 1 } })
+  const file = await sealKeystore(keys, words, { cost: { memoryKib: 8_192, passes: 1, parallelism: 1 } })
   const account = accountOf(name, file, async () => words)
   const { signingKey } = account
   const draft = draftAccountCreate({ signingKey, encryption: account.encryption })
