@@ -19,7 +19,10 @@ export async function benchFailover(options: { quick: boolean }): Promise<Figure
   await randomFile(input, bytes)
   const record = await storeAndGrant(network, input)
   // The second provider keeps the ciphertext: it needs no key for that.
-  const shown = await cliJson<{ versions: { manifest: { '/': string } }[] }>('dist', origin.args('record', 'show', record))
+  const shown = await cliJson<{ versions: { manifest: { '/': string } }[] }>(
+    'dist',
+    origin.args('record', 'show', record),
+  )
   const manifest = shown.versions[0]?.manifest['/'] ?? ''
   const kept = join(network.folder, 'kept.sealed')
   await cliJson('dist', copy.args('get', manifest, '--sealed', '--keep', '--out', kept))
@@ -29,7 +32,11 @@ export async function benchFailover(options: { quick: boolean }): Promise<Figure
       const out = join(network.folder, 'output.bin')
       await rm(out, { force: true })
       await rm(`${out}.part`, { force: true })
-      pauses[signal].push(await longestPause(reader.args('get', record, '--out', out), `${out}.part`, bytes, () => process.kill(copy.daemon.pid, signal)))
+      pauses[signal].push(
+        await longestPause(reader.args('get', record, '--out', out), `${out}.part`, bytes, () =>
+          process.kill(copy.daemon.pid, signal),
+        ),
+      )
       if (signal === 'SIGSTOP') process.kill(copy.daemon.pid, 'SIGKILL')
       await copy.daemon.ended
       await copy.restart()
@@ -55,7 +62,10 @@ async function longestPause(args: string[], part: string, bytes: number, strike:
   let longest = 0
   while (!ended) {
     await waitMs(5)
-    const now = await stat(part).then((one) => one.size, () => size)
+    const now = await stat(part).then(
+      (one) => one.size,
+      () => size,
+    )
     if (now === size) continue
     if (struck) longest = Math.max(longest, performance.now() - grewAt)
     size = now

@@ -12,20 +12,54 @@ export interface Figure {
 }
 
 /** More is better: `value` must reach `atLeast` of `limit`. */
-export function reaches(bench: string, figure: string, value: number, unit: string, limit: number, atLeast: number): Figure {
+export function reaches(
+  bench: string,
+  figure: string,
+  value: number,
+  unit: string,
+  limit: number,
+  atLeast: number,
+): Figure {
   const ratio = value / limit
-  return { bench, figure, value: round(value), unit, limit: round(limit), ratio: round(ratio), atLeast, ok: ratio >= atLeast }
+  return {
+    bench,
+    figure,
+    value: round(value),
+    unit,
+    limit: round(limit),
+    ratio: round(ratio),
+    atLeast,
+    ok: ratio >= atLeast,
+  }
 }
 
 /** Less is better: `value` must stay under `limit`. */
 export function staysUnder(bench: string, figure: string, value: number, unit: string, limit: number): Figure {
   const ratio = limit / value
-  return { bench, figure, value: round(value), unit, limit: round(limit), ratio: round(ratio), atLeast: 1, ok: value < limit }
+  return {
+    bench,
+    figure,
+    value: round(value),
+    unit,
+    limit: round(limit),
+    ratio: round(ratio),
+    atLeast: 1,
+    ok: value < limit,
+  }
 }
 
 /** Printed for comparison; nothing is asked of it. */
 export function beside(bench: string, figure: string, value: number, unit: string, limit: number): Figure {
-  return { bench, figure, value: round(value), unit, limit: round(limit), ratio: round(value / limit), atLeast: 0, ok: true }
+  return {
+    bench,
+    figure,
+    value: round(value),
+    unit,
+    limit: round(limit),
+    ratio: round(value / limit),
+    atLeast: 0,
+    ok: true,
+  }
 }
 
 export function median(values: readonly number[]): number {
@@ -55,5 +89,11 @@ export function printFigures(figures: readonly Figure[], json: boolean): void {
   ])
   const all = [['bench', 'figure', 'value', 'limit', 'ratio', 'at least', ''], ...rows]
   const widths = (all[0] ?? []).map((_, column) => Math.max(...all.map((row) => (row[column] ?? '').length)))
-  for (const row of all) process.stdout.write(`${row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ').trimEnd()}\n`)
+  for (const row of all)
+    process.stdout.write(
+      `${row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join('  ')
+        .trimEnd()}\n`,
+    )
 }

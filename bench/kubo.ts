@@ -16,8 +16,18 @@ export interface KuboRates {
 }
 
 /** @returns undefined where no `ipfs` is on the path. */
-export async function measureKubo(options: { file: string; bytes: number; rounds: number }): Promise<KuboRates | undefined> {
-  if (await exec('ipfs', ['version']).then(() => false, () => true)) return undefined
+export async function measureKubo(options: {
+  file: string
+  bytes: number
+  rounds: number
+}): Promise<KuboRates | undefined> {
+  if (
+    await exec('ipfs', ['version']).then(
+      () => false,
+      () => true,
+    )
+  )
+    return undefined
   const folder = await mkdtemp(join(tmpdir(), 'apotheca-kubo-'))
   const nodes = [join(folder, 'one'), join(folder, 'two')]
   const daemons: ChildProcess[] = []
@@ -30,7 +40,15 @@ export async function measureKubo(options: { file: string; bytes: number; rounds
     await ipfs(two, 'swarm', 'connect', stdout.trim().split('\n')[0] ?? '')
     for (let round = 0; round < options.rounds; round++) {
       let started = performance.now()
-      const added = await ipfs(one, 'add', '-Q', '--cid-version=1', '--raw-leaves', '--chunker=size-1048576', options.file)
+      const added = await ipfs(
+        one,
+        'add',
+        '-Q',
+        '--cid-version=1',
+        '--raw-leaves',
+        '--chunker=size-1048576',
+        options.file,
+      )
       adds.push(mbPerS(options.bytes, performance.now() - started))
       const cid = added.stdout.trim()
       started = performance.now()
@@ -67,7 +85,10 @@ async function startKubo(repo: string): Promise<ChildProcess> {
     ['Swarm.DisableNatPortMap', 'true'],
   ]
   for (const [name, value] of settings) await ipfs(repo, 'config', '--json', name, value)
-  const daemon = spawn('ipfs', ['daemon'], { env: { ...process.env, IPFS_PATH: repo }, stdio: ['ignore', 'pipe', 'ignore'] })
+  const daemon = spawn('ipfs', ['daemon'], {
+    env: { ...process.env, IPFS_PATH: repo },
+    stdio: ['ignore', 'pipe', 'ignore'],
+  })
   await new Promise<void>((resolve, reject) => {
     daemon.stdout.on('data', (text: Buffer) => {
       if (text.includes('Daemon is ready')) resolve()

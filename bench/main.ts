@@ -19,9 +19,14 @@ const BENCHES: Readonly<Record<string, (options: { quick: boolean }) => Promise<
 
 const flags = process.argv.slice(2).filter((argument) => argument.startsWith('--'))
 const named = process.argv.slice(2).filter((argument) => !argument.startsWith('--'))
-const unknown = [...named.filter((name) => !(name in BENCHES)), ...flags.filter((flag) => !['--json', '--quick'].includes(flag))]
+const unknown = [
+  ...named.filter((name) => !(name in BENCHES)),
+  ...flags.filter((flag) => !['--json', '--quick'].includes(flag)),
+]
 if (unknown.length > 0) {
-  process.stderr.write(`no bench or option ${unknown.join(', ')}; benches: ${Object.keys(BENCHES).join(', ')}; options: --json, --quick\n`)
+  process.stderr.write(
+    `no bench or option ${unknown.join(', ')}; benches: ${Object.keys(BENCHES).join(', ')}; options: --json, --quick\n`,
+  )
   process.exit(2)
 }
 const quick = flags.includes('--quick')

@@ -23,6 +23,9 @@ export interface Transfer {
   /** Largest resident set of each process, in bytes. */
   readonly providerRssBytes: number
   readonly readerRssBytes: number
+  /** CPU time of each process, all threads, per decimal gigabyte: what doesn't change when others use the machine. */
+  readonly providerCpuSecondsPerGb: number
+  readonly readerCpuSecondsPerGb: number
 }
 
 export type Way = 'raw' | 'bitswap' | 'blocks'
@@ -39,8 +42,14 @@ export interface ChildTask {
 }
 export type ChildReport =
   | { readonly kind: 'listening'; readonly address: string }
-  | { readonly kind: 'done'; readonly seconds: number; readonly rssBytes: number }
-  | { readonly kind: 'rss'; readonly rssBytes: number }
+  | { readonly kind: 'done'; readonly seconds: number; readonly usage: Usage }
+  | { readonly kind: 'usage'; readonly usage: Usage }
+
+/** Of one process: its largest resident set, and its CPU time since it began to listen or read. */
+export interface Usage {
+  readonly rssBytes: number
+  readonly cpuSeconds: number
+}
 
 const MIB = 1024 * 1024
 const CHILD = fileURLToPath(new URL('./p2p-child.ts', import.meta.url))
@@ -66,10 +75,16 @@ async function measure(way: Way, options: TransferOptions): Promise<Transfer> {
     const listening = await report(provider, 'listening')
     reader.send({ ...task, role: 'reader', address: listening.address } satisfies ChildTask)
     const done = await report(reader, 'done')
-    provider.send('rss')
-    const { rssBytes } = await report(provider, 'rss')
-    const mbPerS = options.bytes / 1e6 / done.seconds
-    return { mbPerS, providerRssBytes: rssBytes, readerRssBytes: done.rssBytes }
+    provider.send('usage')
+    const { usage } = await report(provider, 'usage')
+    const gigabytes = (options.bytes + task.warmupBytes) / 1e9
+    return {
+      mbPerS: options.bytes / 1e6 / done.seconds,
+      providerRssBytes: usage.rssBytes,
+      readerRssBytes: done.usage.rssBytes,
+      providerCpuSecondsPerGb: usage.cpuSeconds / gigabytes,
+      readerCpuSecondsPerGb: done.usage.cpuSeconds / gigabytes,
+    }
   } finally {
     provider.kill('SIGKILL')
     reader.kill('SIGKILL')

@@ -16,7 +16,7 @@ import { BlockServer } from '../src/p2p/block-server.ts'
 import { type P2pHost, startHost } from '../src/p2p/host.ts'
 import { peerIdOfSeed } from '../src/p2p/peer-ids.ts'
 import { flushed } from '../src/p2p/stream-flow.ts'
-import type { ChildReport, ChildTask, Encrypter } from './p2p-baseline.ts'
+import type { ChildReport, ChildTask, Encrypter, Usage } from './p2p-baseline.ts'
 
 const MIB = 1024 * 1024
 const RAW_PROTOCOL = '/bench/raw/1'
@@ -39,18 +39,22 @@ function tell(report: ChildReport): void {
 }
 
 async function provide(task: ChildTask): Promise<void> {
+  const address = await PROVIDERS[task.way](task)
+  const before = process.cpuUsage()
   process.on('message', (message) => {
-    if (message === 'rss') tell({ kind: 'rss', rssBytes: peakRssBytes() })
+    if (message === 'usage') tell({ kind: 'usage', usage: usageSince(before) })
   })
-  tell({ kind: 'listening', address: await PROVIDERS[task.way](task) })
+  tell({ kind: 'listening', address })
 }
 
 async function read(task: ChildTask): Promise<void> {
   const fetch = await READERS[task.way](task)
+  const before = process.cpuUsage()
   await fetch(0, task.warmupBytes)
   const sinceMs = performance.now()
   await fetch(task.warmupBytes, task.bytes)
-  tell({ kind: 'done', seconds: (performance.now() - sinceMs) / 1_000, rssBytes: peakRssBytes() })
+  const seconds = (performance.now() - sinceMs) / 1_000
+  tell({ kind: 'done', seconds, usage: usageSince(before) })
 }
 
 /** Fetches `bytes` bytes of content from an offset; blocks are numbered by offset. */
@@ -196,6 +200,7 @@ function addressOf(libp2p: Pick<Libp2p, 'getMultiaddrs'>): string {
   return address.toString()
 }
 
-function peakRssBytes(): number {
-  return process.resourceUsage().maxRSS * 1024
+function usageSince(before: NodeJS.CpuUsage): Usage {
+  const { user, system } = process.cpuUsage(before)
+  return { rssBytes: process.resourceUsage().maxRSS * 1024, cpuSeconds: (user + system) / 1e6 }
 }

@@ -123,7 +123,10 @@ async function collect(message: IncomingMessage): Promise<Buffer> {
 function apiError(status: number, body: Buffer): Error {
   // An answer to HEAD has no body: what is asked so is an upload.
   if (body.length === 0 && status === 404) {
-    return new ApiError({ code: 'UPLOAD_UNKNOWN' }, { sentence: 'There is no such upload here.', todo: 'Start it again.', status })
+    return new ApiError(
+      { code: 'UPLOAD_UNKNOWN' },
+      { sentence: 'There is no such upload here.', todo: 'Start it again.', status },
+    )
   }
   try {
     const problem = JSON.parse(body.toString('utf8')) as Record<string, unknown>

@@ -26,11 +26,15 @@ export function consentCommands(program: Command): void {
   consent
     .command('grant')
     .summary('let an account read a record')
-    .description('Signed by the patient: wraps the key of one version of a record to the account, and puts the grant on the ledger.')
+    .description(
+      'Signed by the patient: wraps the key of one version of a record to the account, and puts the grant on the ledger.',
+    )
     .argument('<record>', 'the record')
     .requiredOption('--to <account>', 'account that may read')
     .addOption(
-      new Option('--purpose <code>', 'HL7 PurposeOfUse, such as TREAT, HRESCH, HPAYMT').choices(PURPOSES_OF_USE).makeOptionMandatory(),
+      new Option('--purpose <code>', 'HL7 PurposeOfUse, such as TREAT, HRESCH, HPAYMT')
+        .choices(PURPOSES_OF_USE)
+        .makeOptionMandatory(),
     )
     .option('--for <time>', 'how long, such as 12h, 30d, 1y', durationArgument, durationArgument('30d'))
     .option('--version-number <n>', 'version of the record; by default the newest', Number)
@@ -40,7 +44,12 @@ export function consentCommands(program: Command): void {
       withPeer(command, async ({ account, client, options, signal }) => {
         const patient = await account(given.as)
         const grantee = parseAccountId(given.to)
-        const object = await resolveObject(client, new TreeReader(client, signal), parseRecordId(id), given.versionNumber)
+        const object = await resolveObject(
+          client,
+          new TreeReader(client, signal),
+          parseRecordId(id),
+          given.versionNumber,
+        )
         const { key } = await objectKey(client, patient, object)
         const record = parseRecordId(id)
         const version = object.record?.version ?? 1
@@ -49,7 +58,15 @@ export function consentCommands(program: Command): void {
         // Grants are judged by block time: it begins with the block that is final now.
         const { blockTimeMs: startMs } = await client.get<NextAnswer>(`/api/v1/accounts/${patient.id}/next`)
         const endMs = Math.max(startMs, Date.now()) + given.for
-        const draft = draftConsentGrant({ record, version, grantee, purpose: given.purpose, startMs, endMs, key: wrapped })
+        const draft = draftConsentGrant({
+          record,
+          version,
+          grantee,
+          purpose: given.purpose,
+          startMs,
+          endMs,
+          key: wrapped,
+        })
         const { height, tx } = await submitTx(client, patient, draft, { signal })
         print(options.json, { record, version, grantee, purpose: given.purpose, startMs, endMs, tx, height }, [
           ['granted', `${grantee} may read version ${version} for ${given.purpose}`],

@@ -57,7 +57,9 @@ export function contentCommands(program: Command): void {
   program
     .command('get')
     .summary('fetch and open an object')
-    .description('Fetches an object by its CID or by a record, opens it, writes its files. Repeat to go on after an interruption.')
+    .description(
+      'Fetches an object by its CID or by a record, opens it, writes its files. Repeat to go on after an interruption.',
+    )
     .argument('<target>', 'CID of an object, or a record')
     .option('--as <name>', 'account that opens it')
     .option('-o, --out <path>', 'file or folder to write')
@@ -96,6 +98,11 @@ export function contentCommands(program: Command): void {
       }),
     )
 
+  inspectCommands(program)
+}
+
+/** Commands that store and fetch nothing. */
+function inspectCommands(program: Command): void {
   program
     .command('ls')
     .summary('list objects of this peer, or the files of one')
@@ -111,7 +118,12 @@ export function contentCommands(program: Command): void {
           if (options.json) print(true, { objects }, [])
           else if (objects.length === 0) process.stdout.write('nothing is stored here yet\n')
           else {
-            const rows = objects.map((one) => [timeText(one.storedAtMs), filesText(one.files), bytesText(one.bytes), one.manifest.toString()])
+            const rows = objects.map((one) => [
+              timeText(one.storedAtMs),
+              filesText(one.files),
+              bytesText(one.bytes),
+              one.manifest.toString(),
+            ])
             process.stdout.write(`${columns(['stored (UTC)', 'files', 'sealed', 'object'], rows)}\n`)
           }
           return
@@ -119,7 +131,11 @@ export function contentCommands(program: Command): void {
         const { entries } = await listFiles(client, await account(given.as), target, signal)
         if (options.json) print(true, { entries }, [])
         else {
-          const rows = entries.map((one) => [timeText(one.mtimeMs), one.kind === 'folder' ? '-' : bytesText(one.bytes), one.path])
+          const rows = entries.map((one) => [
+            timeText(one.mtimeMs),
+            one.kind === 'folder' ? '-' : bytesText(one.bytes),
+            one.path,
+          ])
           process.stdout.write(`${columns(['changed (UTC)', 'size', 'name'], rows)}\n`)
         }
       }),
@@ -128,7 +144,9 @@ export function contentCommands(program: Command): void {
   program
     .command('verify')
     .summary('check an object, or a copy of it on this disk')
-    .description('Checks an object against its CIDs and the ledger; with a path, checks that the files there are what was stored.')
+    .description(
+      'Checks an object against its CIDs and the ledger; with a path, checks that the files there are what was stored.',
+    )
     .argument('<target>', 'CID of an object, or a record')
     .argument('[path]', 'a copy on this disk')
     .option('--as <name>', 'account that opens it')
@@ -148,7 +166,12 @@ export function contentCommands(program: Command): void {
           print(options.json, result, [
             ['verified', `${filesText(result.files)}, ${bytesText(result.bytes)}: every byte is what was stored`],
             ['object', result.manifest.toString()],
-            ['ledger', place === undefined ? 'not looked up: name the record to check it there' : `${place.record}, version ${place.version}, final at height ${place.height}`],
+            [
+              'ledger',
+              place === undefined
+                ? 'not looked up: name the record to check it there'
+                : `${place.record}, version ${place.version}, final at height ${place.height}`,
+            ],
           ])
         } finally {
           bar.stop()
@@ -159,7 +182,9 @@ export function contentCommands(program: Command): void {
   program
     .command('cid')
     .summary('name a file without storing it')
-    .description('Prints the CID that the bytes of a file have in this network (profile unixfs-v1-2025). Stores nothing.')
+    .description(
+      'Prints the CID that the bytes of a file have in this network (profile unixfs-v1-2025). Stores nothing.',
+    )
     .argument('<file>', 'file')
     .addHelpText('after', '\nExample:\n  apotheca cid scan.dcm')
     .action(async (file: string, _given: object, command: Command) =>

@@ -27,7 +27,10 @@ export interface DaemonOptions {
 export async function runDaemon(configFile: string, options: DaemonOptions): Promise<void> {
   const config = await loadPeerConfig(configFile)
   await mkdir(config.dataDir, { recursive: true, mode: 0o700 })
-  const log = pino({ level: config.log.level, base: { institution: config.institution } }, pino.destination({ fd: 2, sync: true }))
+  const log = pino(
+    { level: config.log.level, base: { institution: config.institution } },
+    pino.destination({ fd: 2, sync: true }),
+  )
   const failed = Promise.withResolvers<never>()
   // Awaited only once everything runs; until then a failure shows there.
   failed.promise.catch(() => undefined)

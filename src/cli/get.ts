@@ -32,7 +32,12 @@ export interface GetResult {
 }
 
 /** @throws {CliError}, {ApiError}, {SealedError} */
-export async function get(client: ApiClient, account: CliAccount, target: string, options: GetOptions): Promise<GetResult> {
+export async function get(
+  client: ApiClient,
+  account: CliAccount,
+  target: string,
+  options: GetOptions,
+): Promise<GetResult> {
   const tree = new TreeReader(client, options.signal)
   const deps: DownloadDeps = { client, tree, signal: options.signal, onOpened: options.onOpened }
   const object = await resolveObject(client, tree, target, options.version)

@@ -21,7 +21,9 @@ export function keyCommands(program: Command): void {
   key
     .command('create')
     .summary('make an account and register it')
-    .description('Makes the keys of an account, seals them under a passphrase, and registers the account through the peer.')
+    .description(
+      'Makes the keys of an account, seals them under a passphrase, and registers the account through the peer.',
+    )
     .argument('<name>', 'name of the keystore on this machine; it is sent nowhere', nameArgument)
     .addOption(
       new Option('--wrap <profile>', 'how keys are wrapped to the account')
@@ -72,7 +74,10 @@ export function keyCommands(program: Command): void {
           ['account', id],
           ['signing key', `ed25519 ${Buffer.from(signingKey).toString('hex')}`],
           ['encryption', `${encryption.wrap}, ${encryption.publicKey.length} bytes`],
-          ['ledger', given.offline ? 'not asked' : onLedger === undefined ? 'not registered' : `registered by ${onLedger.org}`],
+          [
+            'ledger',
+            given.offline ? 'not asked' : onLedger === undefined ? 'not registered' : `registered by ${onLedger.org}`,
+          ],
         ])
       }
       if (given.offline) await run(command, async (options) => show(options, undefined))
@@ -106,7 +111,10 @@ async function register(options: GlobalOptions, account: CliAccount, signal: Abo
   const client = new ApiClient(await peerAddress(options))
   try {
     const { encryption, signingKey } = account
-    return await submitTx(client, account, draftAccountCreate({ signingKey, encryption }), { signal, route: 'accounts' })
+    return await submitTx(client, account, draftAccountCreate({ signingKey, encryption }), {
+      signal,
+      route: 'accounts',
+    })
   } finally {
     client.close()
   }

@@ -113,7 +113,10 @@ async function openFrom(deps: DownloadDeps, job: DownloadJob, from: Resume, sink
   const query = job.keep ? '?keep=true' : ''
   // A range even from the start would do, but a whole fetch lets the peer keep the whole tree.
   const headers: Record<string, string> = start > 0 ? { range: `bytes=${start}-` } : {}
-  const message = await deps.client.stream(`/api/v1/content/${job.root.toString()}${query}`, { headers, signal: deps.signal })
+  const message = await deps.client.stream(`/api/v1/content/${job.root.toString()}${query}`, {
+    headers,
+    signal: deps.signal,
+  })
   const bytes = start + Number(message.headers['content-length'])
   if (plaintextLength(bytes) !== job.bytes) {
     message.destroy()
@@ -230,7 +233,11 @@ export async function downloadSealed(
 function checkBlock(block: Uint8Array, leaf: FileLeaf): void {
   const digest = sha256(block)
   if (equals(digest, leaf.digest)) return
-  throw new CliError({ code: 'CONTENT_CID_DIFFERS', expected: leaf.cid.toString(), found: digestCid(RAW, digest).toString() })
+  throw new CliError({
+    code: 'CONTENT_CID_DIFFERS',
+    expected: leaf.cid.toString(),
+    found: digestCid(RAW, digest).toString(),
+  })
 }
 
 /** An answer read in pieces of the size that is asked for. */
@@ -306,5 +313,8 @@ async function exists(path: string): Promise<boolean> {
 }
 
 function unwritable(error: unknown): CliError {
-  return new CliError({ code: 'OUTPUT_UNWRITABLE', reason: (error as NodeJS.ErrnoException).code ?? 'unknown' }, { cause: error })
+  return new CliError(
+    { code: 'OUTPUT_UNWRITABLE', reason: (error as NodeJS.ErrnoException).code ?? 'unknown' },
+    { cause: error },
+  )
 }

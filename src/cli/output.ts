@@ -18,7 +18,8 @@ export function printFault(error: unknown, json: boolean): void {
   const { code, sentence, todo, exit, fields } = cliReport(error)
   if (json) process.stderr.write(`${JSON.stringify({ fault: code, sentence, todo, fields })}\n`)
   else process.stderr.write(`${bold('error')} ${sentence}\n      ${todo} ${dim(`[${code}]`)}\n`)
-  if (code === 'INTERNAL' && error instanceof Error && !json) process.stderr.write(`${dim(error.stack ?? error.message)}\n`)
+  if (code === 'INTERNAL' && error instanceof Error && !json)
+    process.stderr.write(`${dim(error.stack ?? error.message)}\n`)
   process.exitCode = exit
 }
 
@@ -38,7 +39,11 @@ export function table(rows: readonly (readonly [string, string])[]): string {
 export function columns(headings: readonly string[], rows: readonly (readonly string[])[]): string {
   const all = [headings, ...rows]
   const widths = headings.map((_, column) => Math.max(...all.map((row) => (row[column] ?? '').length)))
-  const line = (row: readonly string[]): string => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ').trimEnd()
+  const line = (row: readonly string[]): string =>
+    row
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .join('  ')
+      .trimEnd()
   return [dim(line(headings)), ...rows.map(line)].join('\n')
 }
 

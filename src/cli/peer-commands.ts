@@ -76,23 +76,40 @@ export function peerCommands(program: Command): void {
     .argument('<template>', 'institutions and validators, without keys')
     .argument('<identities...>', 'identity.json of each founding peer')
     .requiredOption('--out <file>', 'genesis to write')
-    .option('--extra-peer <institution=id>', 'a further peer id, such as of an IPFS program; repeatable', extraPeer, new Map())
-    .addHelpText('after', '\nExample:\n  apotheca network create template.json a/identity.json b/identity.json --out genesis.json')
-    .action(async (template: string, identities: string[], given: { out: string; extraPeer: Map<string, string[]> }, command: Command) =>
-      run(command, async (options) => {
-        const { makeGenesis } = await import('../peer/network.ts')
-        const { readPublicIdentity, writeWhole } = await import('../peer/identity.ts')
-        const founders = await Promise.all(identities.map(readPublicIdentity))
-        const { chain, genesis, json } = await makeGenesis(template, founders, { nowMs: Date.now(), extraPeers: given.extraPeer })
-        await writeWhole(given.out, json, 0o644)
-        const rows = genesis.institutions.map((one) => [one.id, one.role, String(one.peers.length)])
-        print(options.json, { chain, genesis: given.out, institutions: genesis.institutions.map((one) => one.id) }, [
-          ['network', genesis.name],
-          ['chain', chain],
-          ['genesis', given.out],
-          ['members', `\n${columns(['institution', 'role', 'peers'], rows)}`],
-        ])
-      }),
+    .option(
+      '--extra-peer <institution=id>',
+      'a further peer id, such as of an IPFS program; repeatable',
+      extraPeer,
+      new Map(),
+    )
+    .addHelpText(
+      'after',
+      '\nExample:\n  apotheca network create template.json a/identity.json b/identity.json --out genesis.json',
+    )
+    .action(
+      async (
+        template: string,
+        identities: string[],
+        given: { out: string; extraPeer: Map<string, string[]> },
+        command: Command,
+      ) =>
+        run(command, async (options) => {
+          const { makeGenesis } = await import('../peer/network.ts')
+          const { readPublicIdentity, writeWhole } = await import('../peer/identity.ts')
+          const founders = await Promise.all(identities.map(readPublicIdentity))
+          const { chain, genesis, json } = await makeGenesis(template, founders, {
+            nowMs: Date.now(),
+            extraPeers: given.extraPeer,
+          })
+          await writeWhole(given.out, json, 0o644)
+          const rows = genesis.institutions.map((one) => [one.id, one.role, String(one.peers.length)])
+          print(options.json, { chain, genesis: given.out, institutions: genesis.institutions.map((one) => one.id) }, [
+            ['network', genesis.name],
+            ['chain', chain],
+            ['genesis', given.out],
+            ['members', `\n${columns(['institution', 'role', 'peers'], rows)}`],
+          ])
+        }),
     )
 }
 
@@ -102,6 +119,7 @@ function behindText(blocks: number): string {
 
 function extraPeer(text: string, before: Map<string, string[]>): Map<string, string[]> {
   const [institution, id, ...rest] = text.split('=')
-  if (institution === undefined || id === undefined || rest.length > 0) throw new InvalidArgumentError('write institution=peer-id')
+  if (institution === undefined || id === undefined || rest.length > 0)
+    throw new InvalidArgumentError('write institution=peer-id')
   return new Map(before).set(institution, [...(before.get(institution) ?? []), id])
 }

@@ -54,7 +54,12 @@ export interface PutResult {
 }
 
 /** @throws {CliError}, {ApiError}, {ListingError} */
-export async function put(client: ApiClient, account: CliAccount, path: string, options: PutOptions): Promise<PutResult> {
+export async function put(
+  client: ApiClient,
+  account: CliAccount,
+  path: string,
+  options: PutOptions,
+): Promise<PutResult> {
   const source = await scanSource(path)
   const { journal, key, resumed } = await openJournal(client, account, path, source, options)
   const files = source.files.filter((file) => file.entry.kind === 'file')
@@ -66,7 +71,12 @@ export async function put(client: ApiClient, account: CliAccount, path: string, 
     const contents = await uploadFiles(client, journal, files, key, options)
     const listingCid = await sealAndUpload(
       { client, journal, signal: options.signal, onSent: options.onSent },
-      { file: files.length, source: bytesSource(listing), key: deriveKey(key, LISTING_KEY_LABEL), profile: options.profile },
+      {
+        file: files.length,
+        source: bytesSource(listing),
+        key: deriveKey(key, LISTING_KEY_LABEL),
+        profile: options.profile,
+      },
     )
     await checkUnchanged(path, source)
     const content = source.kind === 'file' ? contents[0] : await storeFolder(client, contents, sizes)
@@ -147,7 +157,11 @@ async function storeFolder(client: ApiClient, contents: readonly CID[], sizes: r
   const storeNode = async (entries: readonly DirectoryEntry[]): Promise<DirectoryEntry> => {
     const node = directoryNode(entries)
     await storeBlock(client, 'application/vnd.ipld.dag-pb', node.bytes)
-    return { name: '', cid: node.cid, totalBytes: entries.reduce((sum, one) => sum + one.totalBytes, node.bytes.length) }
+    return {
+      name: '',
+      cid: node.cid,
+      totalBytes: entries.reduce((sum, one) => sum + one.totalBytes, node.bytes.length),
+    }
   }
   const flat = groups.get('')
   if (flat !== undefined) return (await storeNode(flat)).cid
@@ -203,7 +217,9 @@ async function checkUnchanged(path: string, before: SourceTree): Promise<void> {
 /** Faults after which going on makes no sense: what was sent is taken back. */
 function isFinal(error: unknown): boolean {
   if (error instanceof ApiError) return error.status >= 400 && error.status !== 429 && error.status !== 503
-  return error instanceof CliError && (error.fault.code === 'PUT_FILE_CHANGED' || error.fault.code === 'PUT_ANSWER_LIES')
+  return (
+    error instanceof CliError && (error.fault.code === 'PUT_FILE_CHANGED' || error.fault.code === 'PUT_ANSWER_LIES')
+  )
 }
 
 async function dropUploads(client: ApiClient, journal: PutJournal): Promise<void> {
@@ -222,4 +238,3 @@ function bytesSource(bytes: Uint8Array): { bytes: number; read(into: Uint8Array,
     read: async (into, position) => into.set(bytes.subarray(position, position + into.length)),
   }
 }
-

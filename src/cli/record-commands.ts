@@ -30,7 +30,10 @@ export function recordCommands(program: Command): void {
     .requiredOption('--patient <account>', 'account of the patient')
     .requiredOption('--category <name>', 'such as imaging, surgery, medication')
     .option('--as <name>', 'account that signs: the author')
-    .addHelpText('after', '\nExample:\n  apotheca record add bafyrei… --patient acc1… --category imaging --as radiology')
+    .addHelpText(
+      'after',
+      '\nExample:\n  apotheca record add bafyrei… --patient acc1… --category imaging --as radiology',
+    )
     .action(async (object: string, given: AddFlags, command: Command) =>
       withPeer(command, async (session) => {
         const { client, options, signal } = session
@@ -88,7 +91,13 @@ export function recordCommands(program: Command): void {
         if (options.json) print(true, { records: records.map(withoutKeys) }, [])
         else if (records.length === 0) process.stdout.write('no records\n')
         else {
-          const rows = records.map((one) => [timeText(one.addedMs), one.category, one.custodian, String(one.versions.length), one.id])
+          const rows = records.map((one) => [
+            timeText(one.addedMs),
+            one.category,
+            one.custodian,
+            String(one.versions.length),
+            one.id,
+          ])
           process.stdout.write(`${columns(['added (UTC)', 'category', 'kept by', 'versions', 'record'], rows)}\n`)
         }
       }),
@@ -102,7 +111,12 @@ export function recordCommands(program: Command): void {
     .action(async (id: string, _given: object, command: Command) =>
       withPeer(command, async ({ client, options }) => {
         const record = await client.get<RecordAnswer>(`/api/v1/records/${parseRecordId(id)}`)
-        const rows = record.versions.map((one) => [String(one.version), timeText(one.timeMs), one.org, one.manifest.toString()])
+        const rows = record.versions.map((one) => [
+          String(one.version),
+          timeText(one.timeMs),
+          one.org,
+          one.manifest.toString(),
+        ])
         print(options.json, withoutKeys(record), [
           ['record', record.id],
           ['patient', record.patient],

@@ -1,13 +1,19 @@
 /** Lost connections: tried again, from where it was. */
 import { setTimeout as waitMs } from 'node:timers/promises'
 import { RETRIES_MAX, RETRY_MS_MAX } from '../core/limits.ts'
-import { CodedError } from '../core/coded-error.ts'
+import { faultOf } from '../core/coded-error.ts'
 
-const PASSING: ReadonlySet<string> = new Set(['PEER_UNREACHABLE', 'PEER_BROKE_OFF', 'UPLOAD_BUSY', 'UPLOAD_OFFSET', 'API_RATE_LIMITED'])
+const PASSING: ReadonlySet<string> = new Set([
+  'PEER_UNREACHABLE',
+  'PEER_BROKE_OFF',
+  'UPLOAD_BUSY',
+  'UPLOAD_OFFSET',
+  'API_RATE_LIMITED',
+])
 
 /** A lost connection; or the peer is still busy with the one that was lost before. */
 function isPassing(error: unknown): boolean {
-  return error instanceof CodedError && PASSING.has(error.fault.code)
+  return PASSING.has(faultOf(error)?.code ?? '')
 }
 
 /** Repeats after what passes by itself; waits longer each time. */

@@ -60,7 +60,8 @@ export async function sealAndUpload(deps: SealUploadDeps, job: SealJob): Promise
     return done
   }
   const length = ciphertextLength(job.source.bytes)
-  const content = length <= SEGMENT_BYTES ? await uploadWhole(deps, job, length) : await uploadSegments(deps, job, length)
+  const content =
+    length <= SEGMENT_BYTES ? await uploadWhole(deps, job, length) : await uploadSegments(deps, job, length)
   deps.journal.stored(job.file, content)
   return content
 }
@@ -151,7 +152,10 @@ async function sendFrom(
   const first = offset / SEGMENT_BYTES
   const read = async (index: number): Promise<Uint8Array> => {
     const position = index === 0 ? 0 : segmentCapacity(0) + (index - 1) * segmentCapacity(1)
-    const into = plain[index % 2 === 0 ? 0 : 1].subarray(0, Math.min(segmentCapacity(index), job.source.bytes - position))
+    const into = plain[index % 2 === 0 ? 0 : 1].subarray(
+      0,
+      Math.min(segmentCapacity(index), job.source.bytes - position),
+    )
     await job.source.read(into, position)
     return into
   }

@@ -15,7 +15,10 @@ export interface Session {
 }
 
 /** Runs a command that needs no peer: prints its fault, if any, and sets the exit status. */
-export async function run(command: Command, work: (options: GlobalOptions, signal: AbortSignal) => Promise<void>): Promise<void> {
+export async function run(
+  command: Command,
+  work: (options: GlobalOptions, signal: AbortSignal) => Promise<void>,
+): Promise<void> {
   const options = command.optsWithGlobals<GlobalOptions>()
   const stop = new AbortController()
   const interrupted = (): void => stop.abort(new CliError({ code: 'INTERRUPTED' }))

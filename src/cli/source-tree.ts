@@ -41,14 +41,19 @@ export async function scanSource(given: string): Promise<SourceTree> {
         files.push({ entry: { kind: 'folder', path: name, bytes: 0, mtimeMs }, path, stamp: '' })
       }
     } else throw new CliError({ code: 'PUT_NOT_A_FILE' })
-    if (files.length > LISTING_FILES_MAX) throw new ListingError({ code: 'LISTING_TOO_LARGE', filesMax: LISTING_FILES_MAX })
+    if (files.length > LISTING_FILES_MAX)
+      throw new ListingError({ code: 'LISTING_TOO_LARGE', filesMax: LISTING_FILES_MAX })
   }
   try {
     const isFile = (await lstat(root)).isFile()
     await visit(root, isFile ? basename(root) : '')
     if (files.length === 0) throw new CliError({ code: 'PUT_UNREADABLE', reason: 'the folder is empty' })
     const stamps = files.map((file) => `${file.path}\0${file.stamp}`).join('\n')
-    return { kind: isFile ? 'file' : 'folder', files, fingerprint: toString(sha256(new TextEncoder().encode(stamps)), 'hex') }
+    return {
+      kind: isFile ? 'file' : 'folder',
+      files,
+      fingerprint: toString(sha256(new TextEncoder().encode(stamps)), 'hex'),
+    }
   } catch (error) {
     throw unreadable(error)
   }

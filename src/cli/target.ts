@@ -46,7 +46,8 @@ export async function resolveObject(
   if (target.startsWith('rec1')) {
     const id = parseRecordId(target)
     const record = await client.get<RecordAnswer>(`/api/v1/records/${id}`)
-    const chosen = version === undefined ? record.versions.at(-1) : record.versions.find((one) => one.version === version)
+    const chosen =
+      version === undefined ? record.versions.at(-1) : record.versions.find((one) => one.version === version)
     if (chosen === undefined) throw new CliError({ code: 'TARGET_UNKNOWN' })
     const manifest = await tree.manifest(chosen.manifest)
     return { manifestCid: chosen.manifest, manifest, record: { record: id, version: chosen.version } }
@@ -119,7 +120,12 @@ export async function openObject(deps: DownloadDeps, object: NamedObject, key: U
   const entries = decodeListing(listing)
   const named = entries.filter((entry) => entry.kind === 'file')
   const roots = await deps.tree.fileRoots(manifest)
-  if (named.length !== roots.length) throw new CliError({ code: 'CONTENT_SHORT', said: named.length, bytes: roots.length })
-  const files = named.map((entry, index) => ({ entry, root: roots[index] as CID, key: deriveKey(key, FILE_KEY_LABEL, index) }))
+  if (named.length !== roots.length)
+    throw new CliError({ code: 'CONTENT_SHORT', said: named.length, bytes: roots.length })
+  const files = named.map((entry, index) => ({
+    entry,
+    root: roots[index] as CID,
+    key: deriveKey(key, FILE_KEY_LABEL, index),
+  }))
   return { object, entries, files }
 }

@@ -22,7 +22,11 @@ export class TreeReader {
     const { body } = await this.#client.call(`/api/v1/blocks/${cid.toString()}`, { signal: this.#signal })
     const digest = sha256(body)
     if (!equals(digest, cid.multihash.digest)) {
-      throw new CliError({ code: 'CONTENT_CID_DIFFERS', expected: cid.toString(), found: digestCid(cid.code as BlockCodec, digest).toString() })
+      throw new CliError({
+        code: 'CONTENT_CID_DIFFERS',
+        expected: cid.toString(),
+        found: digestCid(cid.code as BlockCodec, digest).toString(),
+      })
     }
     return body
   }

@@ -9,7 +9,13 @@ import { join, resolve } from 'node:path'
 import type { CID } from 'multiformats/cid'
 import { SEGMENT_BYTES } from '../core/limits.ts'
 import { sha256 } from '../crypto/hash.ts'
-import { STREAM_HEADER_BYTES, SegmentSealer, ciphertextLength, segmentCapacity, segmentCount } from '../crypto/sealed-stream.ts'
+import {
+  STREAM_HEADER_BYTES,
+  SegmentSealer,
+  ciphertextLength,
+  segmentCapacity,
+  segmentCount,
+} from '../crypto/sealed-stream.ts'
 import { buildFileTree } from '../shards/unixfs-tree.ts'
 import type { CliAccount } from './account.ts'
 import type { ApiClient } from './api-client.ts'
@@ -42,7 +48,12 @@ export interface LedgerPlace extends Mention {
 }
 
 /** @throws {CliError} `VERIFY_DIFFERS`, `KEY_NOT_GRANTED`; faults of download */
-export async function verify(client: ApiClient, account: CliAccount, target: string, options: VerifyOptions): Promise<VerifyResult> {
+export async function verify(
+  client: ApiClient,
+  account: CliAccount,
+  target: string,
+  options: VerifyOptions,
+): Promise<VerifyResult> {
   const tree = new TreeReader(client, options.signal)
   const deps: DownloadDeps = { client, tree, signal: options.signal, onOpened: options.onOpened }
   const object = await resolveObject(client, tree, target, options.version)

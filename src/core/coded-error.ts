@@ -60,3 +60,8 @@ export function faultSentence(info: FaultInfo, fault: Fault): string {
   const fields = fault as unknown as Readonly<Record<string, unknown>>
   return info.says.replace(/\{(\w+)\}/g, (whole, name: string) => (name in fields ? String(fields[name]) : whole))
 }
+
+/** The fault of a coded error; undefined for any other thrown thing. */
+export function faultOf(error: unknown): Fault | undefined {
+  return error instanceof CodedError ? (error.fault as Fault) : undefined
+}

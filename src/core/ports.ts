@@ -1,18 +1,12 @@
 /**
- * Ports: how the pure folders reach time, chance and the log. Production gives them the machine's; a simulation gives
- * them a seed's.
+ * Ports: how the pure folders reach time, the log, keys and storage. Production gives them the machine's; a simulation gives
+ * them its own.
  */
 
 /** Wall-clock time. Consensus and the ledger use block time wherever a verdict depends on it. */
 export interface Clock {
   /** Milliseconds since the Unix epoch. */
   nowMs(): number
-}
-
-/** A cryptographically secure source of random bytes (in a simulation: a seeded one). */
-export interface Rng {
-  /** @param length - bytes, 0 to 65,536. */
-  bytes(length: number): Uint8Array
 }
 
 /** Structured log. Fields never hold patient data, keys, or file names. */

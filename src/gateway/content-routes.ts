@@ -1,8 +1,8 @@
 /** Blocks, files and objects by CID: what is stored here, and what members have. */
-import { Readable } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
 import { OBJECTS_LISTED_MAX } from '../core/limits.ts'
 import { parseCid } from '../core/ids.ts'
+import type { Log } from '../core/ports.ts'
 import { type BlockCodec, DAG_CBOR, DAG_PB, RAW, digestCid, sha256 } from '../crypto/hash.ts'
 import { digestOf } from '../peer/content.ts'
 import type { Peer } from '../peer/peer.ts'
@@ -11,6 +11,7 @@ import { decodeCanonical } from '../core/codec.ts'
 import { sendDagJson } from './dag-json-reply.ts'
 import { GatewayError } from './faults.ts'
 import { answerSignal, openContentRange } from './http-range.ts'
+import { sendPieces } from './send-pieces.ts'
 
 const CODECS: Readonly<Record<string, BlockCodec>> = {
   'application/vnd.ipld.raw': RAW,
@@ -35,7 +36,7 @@ interface CidRequest {
   Querystring: { readonly keep: boolean }
 }
 
-export function contentRoutes(api: FastifyInstance, peer: Peer): void {
+export function contentRoutes(api: FastifyInstance, peer: Peer, log: Log): void {
   const { content, objects, store } = peer
 
   api.post(
@@ -43,7 +44,8 @@ export function contentRoutes(api: FastifyInstance, peer: Peer): void {
     { schema: { summary: 'Store one block; its media type names its codec', tags: ['content'] } },
     async (request, reply) => {
       const code = CODECS[request.headers['content-type'] ?? '']
-      if (code === undefined || !(request.body instanceof Uint8Array)) throw new GatewayError({ code: 'BLOCK_TYPE_UNKNOWN' })
+      if (code === undefined || !(request.body instanceof Uint8Array))
+        throw new GatewayError({ code: 'BLOCK_TYPE_UNKNOWN' })
       const digest = sha256(request.body)
       const cid = digestCid(code, digest)
       // A block that isn't what its codec says would only fail its readers later.
@@ -57,7 +59,14 @@ export function contentRoutes(api: FastifyInstance, peer: Peer): void {
 
   api.get<CidRequest>(
     '/blocks/:cid',
-    { schema: { summary: 'One block, verified, from here or from a member', tags: ['content'], params: cidParams, querystring: keepQuery } },
+    {
+      schema: {
+        summary: 'One block, verified, from here or from a member',
+        tags: ['content'],
+        params: cidParams,
+        querystring: keepQuery,
+      },
+    },
     async (request, reply) => {
       const cid = parseCid(request.params.cid)
       const signal = answerSignal(reply.raw)
@@ -85,8 +94,7 @@ export function contentRoutes(api: FastifyInstance, peer: Peer): void {
       reply.header('etag', `"${cid.toString()}"`).header('accept-ranges', 'bytes')
       reply.header('content-length', String(range.end - range.start)).type('application/octet-stream')
       if (range.partial) reply.code(206).header('content-range', `bytes ${range.start}-${range.end - 1}/${file.bytes}`)
-      // Byte mode, a few pieces ahead: the reader's pace is the network's pace.
-      await reply.send(Readable.from(file.read(range), { objectMode: false, highWaterMark: 1024 * 1024 }))
+      await sendPieces(reply, file.read(range), log)
     },
   )
 
@@ -113,7 +121,10 @@ export function contentRoutes(api: FastifyInstance, peer: Peer): void {
     '/objects',
     { schema: { summary: 'Commit an object by its manifest, once all its blocks are here', tags: ['content'] } },
     async (request, reply) => {
-      if (request.headers['content-type'] !== 'application/vnd.ipld.dag-cbor' || !(request.body instanceof Uint8Array)) {
+      if (
+        request.headers['content-type'] !== 'application/vnd.ipld.dag-cbor' ||
+        !(request.body instanceof Uint8Array)
+      ) {
         throw new GatewayError({ code: 'BLOCK_TYPE_UNKNOWN' })
       }
       await sendDagJson(reply.code(201), await objects.commit(request.body))

@@ -5,7 +5,14 @@ import { parseAccountId, parseRecordId, parseTxId } from '../core/ids.ts'
 import { decodeCanonical } from '../core/codec.ts'
 import { getAccount, listInstitutions } from '../domain/accounts.ts'
 import { type Grant, isInForce, listGrantsOfGrantee, listGrantsOfRecord } from '../domain/grants.ts'
-import { type MedicalRecord, getRecord, getRecordVersion, listRecordsOfCustodian, listRecordsOfPatient, listVersions } from '../domain/records.ts'
+import {
+  type MedicalRecord,
+  getRecord,
+  getRecordVersion,
+  listRecordsOfCustodian,
+  listRecordsOfPatient,
+  listVersions,
+} from '../domain/records.ts'
 import { institutionId } from '../ledger/fields.ts'
 import { attestAccount } from '../peer/attest.ts'
 import { PeerError } from '../peer/faults.ts'
@@ -41,14 +48,22 @@ export function ledgerRoutes(api: FastifyInstance, peer: Peer): void {
 
   api.get<{ Params: { readonly height: number } }>(
     '/ledger/blocks/:height',
-    { schema: { summary: 'A final block: header, certificate, transactions and receipts', tags, params: heightParams } },
+    {
+      schema: { summary: 'A final block: header, certificate, transactions and receipts', tags, params: heightParams },
+    },
     async (request, reply) => {
       const { height } = request.params
       const final = await reader.headerAt(height)
       const body = await reader.bodyAt(height)
       if (final === undefined || body === undefined) throw new PeerError({ code: 'LEDGER_UNKNOWN', what: 'block' })
       const receipts = (await reader.receiptsAt(height)) ?? []
-      await sendDagJson(reply, { id: final.id, header: final.header, certificate: final.certificate, body: body.body, receipts })
+      await sendDagJson(reply, {
+        id: final.id,
+        header: final.header,
+        certificate: final.certificate,
+        body: body.body,
+        receipts,
+      })
     },
   )
 
@@ -103,11 +118,15 @@ export function ledgerRoutes(api: FastifyInstance, peer: Peer): void {
     },
   )
 
-  api.get<IdRequest>('/accounts/:id', { schema: { summary: 'An account and its keys', tags, params: idParams } }, async (request, reply) => {
-    const account = await getAccount(reader, parseAccountId(request.params.id))
-    if (account === undefined) throw new PeerError({ code: 'LEDGER_UNKNOWN', what: 'account' })
-    await sendDagJson(reply, account)
-  })
+  api.get<IdRequest>(
+    '/accounts/:id',
+    { schema: { summary: 'An account and its keys', tags, params: idParams } },
+    async (request, reply) => {
+      const account = await getAccount(reader, parseAccountId(request.params.id))
+      if (account === undefined) throw new PeerError({ code: 'LEDGER_UNKNOWN', what: 'account' })
+      await sendDagJson(reply, account)
+    },
+  )
 
   api.get<IdRequest & { Querystring: { readonly lane: 0 | 1 | 2 | 3 } }>(
     '/accounts/:id/next',
@@ -155,7 +174,13 @@ function recordRoutes(api: FastifyInstance, peer: Peer): void {
 
   api.get<{ Querystring: { readonly patient?: string; readonly custodian?: string } }>(
     '/records',
-    { schema: { summary: 'Records of a patient, or those an institution keeps', tags, querystring: either('patient', 'custodian') } },
+    {
+      schema: {
+        summary: 'Records of a patient, or those an institution keeps',
+        tags,
+        querystring: either('patient', 'custodian'),
+      },
+    },
     async (request, reply) => {
       const { custodian, patient } = request.query
       const listed =
@@ -166,11 +191,15 @@ function recordRoutes(api: FastifyInstance, peer: Peer): void {
     },
   )
 
-  api.get<IdRequest>('/records/:id', { schema: { summary: 'A record with its versions', tags, params: idParams } }, async (request, reply) => {
-    const record = await getRecord(reader, parseRecordId(request.params.id))
-    if (record === undefined) throw new PeerError({ code: 'LEDGER_UNKNOWN', what: 'record' })
-    await sendDagJson(reply, await withVersions(record))
-  })
+  api.get<IdRequest>(
+    '/records/:id',
+    { schema: { summary: 'A record with its versions', tags, params: idParams } },
+    async (request, reply) => {
+      const record = await getRecord(reader, parseRecordId(request.params.id))
+      if (record === undefined) throw new PeerError({ code: 'LEDGER_UNKNOWN', what: 'record' })
+      await sendDagJson(reply, await withVersions(record))
+    },
+  )
 
   api.get<{ Querystring: { readonly record?: string; readonly grantee?: string } }>(
     '/grants',

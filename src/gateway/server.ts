@@ -4,13 +4,18 @@
  * Every route but `/healthz` needs `Authorization: Bearer <token>`; the token lies beside the peer's data, mode 0600. Every
  * route has a schema, a body limit and a rate limit; uploads and content stream. Faults are RFC 9457 problem details.
  */
-import { timingSafeEqual } from 'node:crypto'
 import rateLimit from '@fastify/rate-limit'
 import swagger, { type FastifyDynamicSwaggerOptions } from '@fastify/swagger'
 import fastify, { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import { fromString } from 'uint8arrays/from-string'
-import { API_REQUESTS_PER_MINUTE, BLOCK_BYTES_MAX, HTTP_HEADERS_TIMEOUT_MS, HTTP_IDLE_TIMEOUT_MS } from '../core/limits.ts'
+import {
+  API_REQUESTS_PER_MINUTE,
+  BLOCK_BYTES_MAX,
+  HTTP_HEADERS_TIMEOUT_MS,
+  HTTP_IDLE_TIMEOUT_MS,
+} from '../core/limits.ts'
 import type { Log } from '../core/ports.ts'
+import { equalSecrets } from '../crypto/derive.ts'
 import { sha256 } from '../crypto/hash.ts'
 import { CodedError } from '../core/coded-error.ts'
 import type { Peer } from '../peer/peer.ts'
@@ -63,13 +68,16 @@ export async function startGateway(deps: GatewayDeps, options: GatewayOptions): 
       new GatewayError({ code: 'API_RATE_LIMITED', max: context.max, afterMs: context.ttl }),
   })
   await app.register(swagger, { openapi: openapiInfo })
-  await registerRoutes(app, deps.peer)
+  await registerRoutes(app, deps)
   try {
     await app.listen({ host: options.host, port: options.port })
   } catch (error) {
     await app.close()
     const reason = (error as NodeJS.ErrnoException).code ?? 'unknown'
-    throw new GatewayError({ code: 'API_LISTEN_FAILED', host: options.host, port: options.port, reason }, { cause: error })
+    throw new GatewayError(
+      { code: 'API_LISTEN_FAILED', host: options.host, port: options.port, reason },
+      { cause: error },
+    )
   }
   const bound = app.addresses()[0]
   const host = options.host.includes(':') ? `[${options.host}]` : options.host
@@ -89,7 +97,7 @@ const openapiInfo: NonNullable<FastifyDynamicSwaggerOptions['openapi']> = {
   security: [{ token: [] }],
 }
 
-async function registerRoutes(app: FastifyInstance, peer: Peer): Promise<void> {
+async function registerRoutes(app: FastifyInstance, { log, peer }: GatewayDeps): Promise<void> {
   // Streamed bodies are handed to the route unread.
   app.addContentTypeParser('application/offset+octet-stream', (_request, payload, done) => done(null, payload))
   for (const type of ['application/vnd.ipld.raw', 'application/vnd.ipld.dag-pb', 'application/vnd.ipld.dag-cbor']) {
@@ -97,7 +105,7 @@ async function registerRoutes(app: FastifyInstance, peer: Peer): Promise<void> {
   }
   await app.register(async (api) => statusRoutes(api, peer))
   await app.register(async (api) => uploadRoutes(api, peer), { prefix: '/api/v1' })
-  await app.register(async (api) => contentRoutes(api, peer), { prefix: '/api/v1' })
+  await app.register(async (api) => contentRoutes(api, peer, log), { prefix: '/api/v1' })
   await app.register(async (api) => ledgerRoutes(api, peer), { prefix: '/api/v1' })
   app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger())
 }
@@ -108,7 +116,7 @@ function authenticate(token: string): (request: FastifyRequest, reply: FastifyRe
   return async (request) => {
     if (request.routeOptions.config.open === true) return
     const given = sha256(fromString(request.headers.authorization ?? '', 'utf8'))
-    if (!timingSafeEqual(given, wanted)) throw new GatewayError({ code: 'API_TOKEN_INVALID' })
+    if (!equalSecrets(given, wanted)) throw new GatewayError({ code: 'API_TOKEN_INVALID' })
   }
 }
 
@@ -122,7 +130,10 @@ async function answerError(log: Log, error: FastifyError, request: FastifyReques
   if (error.validation !== undefined) {
     const first = error.validation[0]
     const where = `${error.validationContext ?? 'request'}${first?.instancePath ?? ''}`
-    return sendProblem(reply, new GatewayError({ code: 'API_REQUEST_INVALID', where, problem: first?.message ?? 'invalid' }))
+    return sendProblem(
+      reply,
+      new GatewayError({ code: 'API_REQUEST_INVALID', where, problem: first?.message ?? 'invalid' }),
+    )
   }
   if (error.code === 'FST_ERR_CTP_BODY_TOO_LARGE') {
     return sendProblem(reply, new GatewayError({ code: 'API_BODY_TOO_LARGE', bytesMax: BLOCK_BYTES_MAX }))

@@ -6,10 +6,15 @@ import { sendDagJson } from './dag-json-reply.ts'
 export function statusRoutes(api: FastifyInstance, peer: Peer): void {
   api.get(
     '/healthz',
-    { config: { open: true }, schema: { summary: 'Whether the daemon answers; says nothing else', tags: ['status'], security: [] } },
+    {
+      config: { open: true },
+      schema: { summary: 'Whether the daemon answers; says nothing else', tags: ['status'], security: [] },
+    },
     async () => ({ ok: true }),
   )
-  api.get('/api/v1/status', { schema: { summary: 'This peer, its chain, its members', tags: ['status'] } }, async (_request, reply) =>
-    sendDagJson(reply, peerStatus(peer)),
+  api.get(
+    '/api/v1/status',
+    { schema: { summary: 'This peer, its chain, its members', tags: ['status'] } },
+    async (_request, reply) => sendDagJson(reply, peerStatus(peer)),
   )
 }

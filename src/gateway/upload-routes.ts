@@ -47,14 +47,20 @@ export function uploadRoutes(api: FastifyInstance, peer: Peer): void {
     }
   })
 
-  api.options('/uploads', { schema: { summary: 'What this server can do', tags: ['uploads'] } }, async (_request, reply) => {
-    reply.header('tus-version', TUS_VERSION).header('tus-extension', TUS_EXTENSIONS)
-    await reply.header('tus-max-size', String(UPLOAD_BYTES_MAX)).code(204).send()
-  })
+  api.options(
+    '/uploads',
+    { schema: { summary: 'What this server can do', tags: ['uploads'] } },
+    async (_request, reply) => {
+      reply.header('tus-version', TUS_VERSION).header('tus-extension', TUS_EXTENSIONS)
+      await reply.header('tus-max-size', String(UPLOAD_BYTES_MAX)).code(204).send()
+    },
+  )
 
   api.post<{ Headers: { 'upload-length': number } }>(
     '/uploads',
-    { schema: { summary: 'Open an upload, with or without its first bytes', tags: ['uploads'], headers: lengthHeaders } },
+    {
+      schema: { summary: 'Open an upload, with or without its first bytes', tags: ['uploads'], headers: lengthHeaders },
+    },
     async (request, reply) => {
       const created = await uploads.create(request.headers['upload-length'])
       reply.header('location', `/api/v1/uploads/${created.id}`)
@@ -74,7 +80,9 @@ export function uploadRoutes(api: FastifyInstance, peer: Peer): void {
 
   api.patch<{ Params: IdParams; Headers: { 'upload-offset': number } }>(
     '/uploads/:id',
-    { schema: { summary: 'Send bytes from the offset on', tags: ['uploads'], params: idParams, headers: offsetHeaders } },
+    {
+      schema: { summary: 'Send bytes from the offset on', tags: ['uploads'], params: idParams, headers: offsetHeaders },
+    },
     async (request, reply) => {
       const body = streamBody(request)
       if (body === undefined) throw new GatewayError({ code: 'UPLOAD_BODY_TYPE' })

@@ -74,7 +74,10 @@ export class BlockFetch {
     this.#log = deps.log
     this.#digests = digests
     this.#options = options
-    this.#windowBlocks = Math.max(1, Math.floor((options.windowBytes ?? limits.BLOCK_WINDOW_BYTES) / limits.SEGMENT_BYTES))
+    this.#windowBlocks = Math.max(
+      1,
+      Math.floor((options.windowBytes ?? limits.BLOCK_WINDOW_BYTES) / limits.SEGMENT_BYTES),
+    )
     const events = {
       onBlock: (provider: BlockProvider, want: Want, block: FetchedBlock) => this.#onBlock(provider, want, block),
       onMissing: (provider: BlockProvider, want: Want) => this.#onMissing(provider, want),
@@ -238,6 +241,8 @@ export class BlockFetch {
 
   /** Asks again, of others, what silent providers hold and what slow ones hold back. */
   #hedge(nowMs: number): void {
+    // A slow provider is doing its best: only who has nothing else to do helps it.
+    const idle = new Set(this.#providers.filter((one) => !one.isLost && one.outstanding.length === 0))
     for (const slot of this.#slots.values()) {
       if (slot.block !== undefined || slot.asked.size !== 1) continue
       const [holder] = slot.asked
@@ -245,9 +250,7 @@ export class BlockFetch {
       const isSlow = nowMs - slot.askedMs >= limits.BLOCK_SLOW_MS
       if (!isSilent && !isSlow) continue
       const other = this.#choose(slot)
-      if (other === undefined || this.#silent.has(other)) continue
-      // A slow provider is doing its best: only who has nothing else to do helps it.
-      if (!isSilent && other.outstanding.length > 0) continue
+      if (other === undefined || this.#silent.has(other) || (!isSilent && !idle.has(other))) continue
       slot.asked.add(other)
       other.ask(slot)
     }

@@ -102,7 +102,11 @@ async function askHave(
 
 function firstAnswer(stream: Stream, digest: Uint8Array, signal: AbortSignal): Promise<AnswerStatus> {
   return new Promise((resolve, reject) => {
-    const reader = new AnswerReader({ onHead: (status) => resolve(status), onPart: () => undefined, onEnd: () => undefined })
+    const reader = new AnswerReader({
+      onHead: (status) => resolve(status),
+      onPart: () => undefined,
+      onEnd: () => undefined,
+    })
     const gone = (): void => reject(new Error('the stream ended before the answer'))
     stream.addEventListener('message', (event: StreamMessageEvent) => {
       try {

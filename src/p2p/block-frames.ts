@@ -62,7 +62,8 @@ export class RequestReader {
       if (this.#filled < REQUEST_BYTES) return
       this.#filled = 0
       const kind = this.#frame[0]
-      if (kind !== KIND_WANT && kind !== KIND_HAVE) throw new FrameError({ code: 'BLOCK_FRAME_MALFORMED', field: 'kind' })
+      if (kind !== KIND_WANT && kind !== KIND_HAVE)
+        throw new FrameError({ code: 'BLOCK_FRAME_MALFORMED', field: 'kind' })
       onRequest({ kind: kind === KIND_WANT ? 'want' : 'have', digest: this.#frame.slice(1) })
     }
   }

@@ -115,7 +115,8 @@ export class BlockProvider {
     const stream = this.#stream
     if (stream === undefined) return
     if (this.#wants.length > 0) stream.abort(new Error('the fetch ended'))
-    else stream.close().catch((error: unknown) => stream.abort(error instanceof Error ? error : new Error(String(error))))
+    else
+      stream.close().catch((error: unknown) => stream.abort(error instanceof Error ? error : new Error(String(error))))
   }
 
   /** Gives the provider up. */

@@ -6,7 +6,7 @@ import type { Connection, PeerId } from '@libp2p/interface'
 import type { Multiaddr } from '@multiformats/multiaddr'
 import * as limits from '../core/limits.ts'
 import type { Log } from '../core/ports.ts'
-import { CodedError, type Fault } from '../core/coded-error.ts'
+import { faultOf } from '../core/coded-error.ts'
 import { type P2pHost, parseAddress } from './host.ts'
 
 /** Tag that tells libp2p's pruner to end these connections last. */
@@ -142,7 +142,9 @@ class Link {
 
   async #settle(connection: Connection): Promise<void> {
     this.#peer = connection.remotePeer
-    await this.#deps.host.peerStore.merge(connection.remotePeer, { tags: { [MEMBER_TAG]: { value: MEMBER_TAG_VALUE } } })
+    await this.#deps.host.peerStore.merge(connection.remotePeer, {
+      tags: { [MEMBER_TAG]: { value: MEMBER_TAG_VALUE } },
+    })
     const fields = { peer: connection.remotePeer.toString(), address: this.#address.toString() }
     this.#deps.log.info({ ...fields, encryption: connection.encryption }, 'connected to a member')
   }
@@ -156,7 +158,8 @@ class Link {
     }
     const failure = failureText(error)
     // The first failure and each new kind is news; the fiftieth refusal is not.
-    if (failure === this.#lastFailure && this.#failures > 1) this.#deps.log.debug(fields, 'could not connect to a member')
+    if (failure === this.#lastFailure && this.#failures > 1)
+      this.#deps.log.debug(fields, 'could not connect to a member')
     else this.#deps.log.warn({ ...fields, failure, fault: faultOf(error) }, 'could not connect to a member')
     this.#lastFailure = failure
   }
@@ -184,11 +187,6 @@ function redialPauseMs(failures: number): number {
   return ms * (0.5 + Math.random() / 2)
 }
 
-function faultOf(error: unknown): Fault | undefined {
-  return error instanceof CodedError ? error.fault : undefined
-}
-
 function failureText(error: unknown): string {
-  if (error instanceof CodedError) return error.fault.code
-  return error instanceof Error ? error.message : String(error)
+  return faultOf(error)?.code ?? (error instanceof Error ? error.message : String(error))
 }

@@ -8,7 +8,7 @@
  */
 import type { PeerId, Stream, StreamMessageEvent } from '@libp2p/interface'
 import { Uint8ArrayList } from 'uint8arraylist'
-import { CodedError } from '../core/coded-error.ts'
+import { CodedError, faultOf } from '../core/coded-error.ts'
 import { REQUEST_STREAMS_PER_CONNECTION_MAX, REQUEST_TIMEOUT_MS } from '../core/limits.ts'
 import type { Log } from '../core/ports.ts'
 import type { P2pHost } from './host.ts'
@@ -116,10 +116,10 @@ async function serve(
       throw new RequestError({ code: 'REQUEST_TOO_LARGE', bytes: answer.length, bytesMax: bounds.answerBytesMax })
     }
   } catch (error) {
-    const isFault = error instanceof CodedError
-    if (!isFault) log.error({ err: error, protocol: stream.protocol }, 'a request handler failed')
+    const fault = faultOf(error)
+    if (fault === undefined) log.error({ err: error, protocol: stream.protocol }, 'a request handler failed')
     status = STATUS_REFUSED
-    answer = new TextEncoder().encode(isFault ? error.fault.code : 'INTERNAL')
+    answer = new TextEncoder().encode(fault?.code ?? 'INTERNAL')
   }
   stream.send(new Uint8ArrayList(Uint8Array.of(status), lengthHead(answer.length), answer))
   await flushed(stream, REQUEST_TIMEOUT_MS)

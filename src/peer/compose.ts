@@ -71,15 +71,9 @@ async function openAll(
   const identity = await openIdentity(config)
   // Only who holds this may remove blocks: uploads, of what was never committed.
   const capability = new RemoveCapability()
-  const store = await BlockStore.open(
-    { clock, log, capability },
-    {
-      dir: join(config.dataDir, 'blocks'),
-      capacityBytes: config.store.capacityBytes,
-      reserveFreeBytes: config.store.reserveFreeBytes,
-      fullRatio: config.store.fullRatio,
-    },
-  )
+  const { capacityBytes, fullRatio, reserveFreeBytes } = config.store
+  const dir = join(config.dataDir, 'blocks')
+  const store = await BlockStore.open({ clock, log, capability }, { dir, capacityBytes, reserveFreeBytes, fullRatio })
   closers.push(async () => store.close())
   const chain = await Chain.open(
     { store: new PrefixStore(state, 'chain/'), clock, log, machines, directory: accountDirectory },
@@ -121,7 +115,8 @@ async function openAll(
   closers.push(async () => {
     await (await helia)?.stop()
   })
-  return { institution: config.institution, identity, chain, mempool, ledger, store, content, uploads, objects, host, dialer, close }
+  const { institution } = config
+  return { institution, identity, chain, mempool, ledger, store, content, uploads, objects, host, dialer, close }
 }
 
 async function startBitswap(
@@ -181,7 +176,15 @@ async function startValidator(
   const validates = chain.validators()?.validators.some((one) => one.institution === institution) === true
   if (!validates) return
   const validator = new SoloValidator(
-    { chain, mempool, node: ledger, signer: identity.consensus, clock: deps.clock, log: deps.log, onFailure: deps.onFailure },
+    {
+      chain,
+      mempool,
+      node: ledger,
+      signer: identity.consensus,
+      clock: deps.clock,
+      log: deps.log,
+      onFailure: deps.onFailure,
+    },
     { ...config.ledger, institution },
   )
   await validator.start()

@@ -6,8 +6,8 @@
  */
 import type { CID } from 'multiformats/cid'
 import type { PeerId } from '@libp2p/interface'
-import { BLOCK_BYTES_MAX, READ_AHEAD_SEGMENTS, SEGMENT_BYTES } from '../core/limits.ts'
-import { RAW, sha256 } from '../crypto/hash.ts'
+import { READ_AHEAD_SEGMENTS, SEGMENT_BYTES } from '../core/limits.ts'
+import { RAW } from '../crypto/hash.ts'
 import type { BlockFetcher } from '../p2p/block-fetcher.ts'
 import { type FileLeaf, fileLeaves, parseNode } from '../shards/unixfs-tree.ts'
 import type { BlockStore } from '../store/block-store.ts'
@@ -30,8 +30,8 @@ export interface FileRange {
 /** A file opened for reading: its length is known before the first byte is asked for. */
 export interface OpenFile {
   readonly bytes: number
-  /** Pieces of the file in order; each leaf has been verified before its first piece comes. */
-  read(range: FileRange): AsyncGenerator<Uint8Array>
+  /** The file in order: the pieces of one verified leaf at a time. */
+  read(range: FileRange): AsyncGenerator<readonly Uint8Array[]>
 }
 
 const SHA2_256 = 0x12
@@ -48,7 +48,10 @@ export class ContentService {
    * @param options.keep - store it here too, when it came from elsewhere.
    * @throws {PeerError} `CONTENT_HASH_UNSUPPORTED`; {P2pError} `BLOCK_UNAVAILABLE`; {StoreError} `STORE_BLOCK_DAMAGED`
    */
-  async block(cid: CID, options: { signal: AbortSignal; keep?: boolean; providers?: readonly PeerId[] }): Promise<Uint8Array> {
+  async block(
+    cid: CID,
+    options: { signal: AbortSignal; keep?: boolean; providers?: readonly PeerId[] },
+  ): Promise<Uint8Array> {
     const digest = digestOf(cid)
     const local = await this.#deps.store.read(digest)
     if (local !== undefined) return local
@@ -95,7 +98,7 @@ export class ContentService {
     rootBlock: Uint8Array,
     range: FileRange,
     options: { providers: readonly PeerId[]; signal: AbortSignal; keep: boolean },
-  ): AsyncGenerator<Uint8Array> {
+  ): AsyncGenerator<readonly Uint8Array[]> {
     const inner: { digest: Uint8Array; parts: readonly Uint8Array[] }[] = []
     const readNode = async (cid: CID): Promise<Uint8Array> => {
       const bytes = cid.equals(root) ? rootBlock : await this.block(cid, options)
@@ -105,8 +108,9 @@ export class ContentService {
     const leaves = fileLeaves(root, readNode, { from: range.start, leafBytes: rootBlock.length })
     for await (const { leaf, parts } of this.#leafParts(untilEnd(leaves, range.end), root, rootBlock, options)) {
       // Before the last bytes go out, so that whoever has them all may rely on it; the root last, see `openFile`.
-      if (options.keep && range.start === 0 && leaf.start + leaf.bytes >= range.end) await this.#keep(inner.splice(0).reverse())
-      yield* trimmed(parts, leaf.start, range)
+      if (options.keep && range.start === 0 && leaf.start + leaf.bytes >= range.end)
+        await this.#keep(inner.splice(0).reverse())
+      yield trimmed(parts, leaf.start, range)
     }
   }
 
@@ -163,7 +167,9 @@ export class ContentService {
     const first = leaves[0]
     if (first === undefined) return
     const providers =
-      options.providers.length > 0 ? options.providers : await this.#deps.fetcher.findProviders(first.digest, options.signal)
+      options.providers.length > 0
+        ? options.providers
+        : await this.#deps.fetcher.findProviders(first.digest, options.signal)
     const digests = leaves.map((leaf) => leaf.digest)
     let index = 0
     for await (const block of this.#deps.fetcher.fetch(digests, providers, { signal: options.signal })) {
@@ -181,12 +187,6 @@ export function digestOf(cid: CID): Uint8Array {
     throw new PeerError({ code: 'CONTENT_HASH_UNSUPPORTED', cid: cid.toString() })
   }
   return cid.multihash.digest
-}
-
-/** Whether `bytes` are the block `cid` names. */
-export function isBlockOf(cid: CID, bytes: Uint8Array): boolean {
-  const digest = digestOf(cid)
-  return bytes.length <= BLOCK_BYTES_MAX && sha256(bytes).every((byte, index) => byte === digest[index])
 }
 
 /** A tree that names a leaf of another size than it has lies about the file's length. */
@@ -224,14 +224,18 @@ async function* runs(
 }
 
 /** The pieces of one leaf that fall into the range. */
-function* trimmed(parts: readonly Uint8Array[], leafStart: number, range: FileRange): Generator<Uint8Array> {
+function trimmed(parts: readonly Uint8Array[], leafStart: number, range: FileRange): readonly Uint8Array[] {
+  const leafEnd = parts.reduce((sum, part) => sum + part.length, leafStart)
+  if (range.start <= leafStart && leafEnd <= range.end) return parts
+  const inside: Uint8Array[] = []
   let offset = leafStart
   for (const part of parts) {
     const from = Math.max(range.start - offset, 0)
     const to = Math.min(range.end - offset, part.length)
-    if (from < to) yield from === 0 && to === part.length ? part : part.subarray(from, to)
+    if (from < to) inside.push(part.subarray(from, to))
     offset += part.length
   }
+  return inside
 }
 
 function joined(parts: readonly Uint8Array[], bytes: number): Uint8Array {

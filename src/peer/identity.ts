@@ -37,13 +37,22 @@ export interface Identity {
 export interface PublicIdentity {
   readonly institution: string
   readonly adminKey: string
-  readonly account: { readonly signingKey: string; readonly encryption: { readonly wrap: string; readonly publicKey: string } }
+  readonly account: {
+    readonly signingKey: string
+    readonly encryption: { readonly wrap: string; readonly publicKey: string }
+  }
   readonly peer: string
   readonly consensusKey: string
   readonly accountId: string
 }
 
-const KEY = { peer: 'peer', consensus: 'consensus', signing: 'signing', encryption: 'encryption', admin: 'admin' } as const
+const KEY = {
+  peer: 'peer',
+  consensus: 'consensus',
+  signing: 'signing',
+  encryption: 'encryption',
+  admin: 'admin',
+} as const
 
 /**
  * Makes the keys of a new peer; the passphrase file is made too where there is none.
@@ -57,11 +66,19 @@ export async function createIdentity(config: PeerConfig): Promise<PublicIdentity
   if (!(await exists(config.passphraseFile))) await writePassphrase(config.passphraseFile)
   const passphrase = await readPassphraseFile(config.passphraseFile)
   const ed25519 = (name: string): KeystoreKey => ({ name, type: 'ed25519', ...generateSigningKey() })
-  const [peer, consensus, signing, admin] = [ed25519(KEY.peer), ed25519(KEY.consensus), ed25519(KEY.signing), ed25519(KEY.admin)]
+  const [peer, consensus, signing, admin] = [
+    ed25519(KEY.peer),
+    ed25519(KEY.consensus),
+    ed25519(KEY.signing),
+    ed25519(KEY.admin),
+  ]
   const { wrap, publicKey, privateKey } = await generateEncryptionKey('x-wing')
   const encryption: KeystoreKey = { name: KEY.encryption, type: wrap, publicKey, privateKey }
   await writeKeystoreFile(join(folder, ADMIN_KEY_FILE), await sealKeystore([admin], passphrase))
-  await writeKeystoreFile(join(folder, KEYS_FILE), await sealKeystore([peer, consensus, signing, encryption], passphrase))
+  await writeKeystoreFile(
+    join(folder, KEYS_FILE),
+    await sealKeystore([peer, consensus, signing, encryption], passphrase),
+  )
   const hex = (bytes: Uint8Array): string => toString(bytes, 'base16')
   const keys: AccountKeys = { signingKey: signing.publicKey, encryption: { wrap, publicKey } }
   const identity: PublicIdentity = {
@@ -86,7 +103,12 @@ export async function openIdentity(config: PeerConfig): Promise<Identity> {
     if (key === undefined) throw new PeerError({ code: 'IDENTITY_MISSING', folder: config.dataDir })
     return key
   }
-  const [peer, consensus, signing, encryption] = [named(KEY.peer), named(KEY.consensus), named(KEY.signing), named(KEY.encryption)]
+  const [peer, consensus, signing, encryption] = [
+    named(KEY.peer),
+    named(KEY.consensus),
+    named(KEY.signing),
+    named(KEY.encryption),
+  ]
   if (encryption.type === 'ed25519') throw new PeerError({ code: 'IDENTITY_MISSING', folder: config.dataDir })
   const accountKeys: AccountKeys = {
     signingKey: signing.publicKey,

@@ -7,7 +7,7 @@
  */
 import type { PeerId } from '@libp2p/interface'
 import { decodeCanonical, encodeCanonical } from '../core/codec.ts'
-import { CodedError, type Fault } from '../core/coded-error.ts'
+import { CodedError, type Fault, faultOf } from '../core/coded-error.ts'
 import type { ChainId, TxId } from '../core/ids.ts'
 import {
   SYNC_ANSWER_BYTES_MAX,
@@ -124,7 +124,7 @@ export class LedgerNode {
    * Submits a transaction to the validators.
    *
    * @param bytes - an envelope.
-   * @throws {TxError}, {MempoolError}, {CodecError} where it can't be in a block; {PeerError} `LEDGER_NO_VALIDATOR`
+   * @throws {MempoolError}, {CodecError}, {CodedError} where it can't be in a block; {PeerError} `LEDGER_NO_VALIDATOR`
    */
   async submit(bytes: Uint8Array): Promise<TxId> {
     const tx = decodeEnvelope(bytes)
@@ -183,7 +183,7 @@ export class LedgerNode {
     this.#highestSeen = Math.max(this.#highestSeen, final.header.height)
     // The certificate is enough to relay it; the body is fetched meanwhile.
     this.#take(final).catch((error: unknown) => {
-      log.info({ height: final.header.height, fault: error instanceof CodedError ? error.fault : undefined }, 'asking others for a block')
+      log.info({ height: final.header.height, fault: faultOf(error) }, 'asking others for a block')
       this.catchUp()
     })
     return 'accept'
@@ -209,8 +209,11 @@ export class LedgerNode {
         }
       } catch (error) {
         if (this.#stopping.signal.aborted) return
-        const fault = error instanceof CodedError ? error.fault : undefined
-        this.#deps.log.debug({ peer: peer.toString(), fault, err: fault === undefined ? error : undefined }, 'a member gave no blocks')
+        const fault = faultOf(error)
+        this.#deps.log.debug(
+          { peer: peer.toString(), fault, err: fault === undefined ? error : undefined },
+          'a member gave no blocks',
+        )
       }
     }
   }
@@ -244,14 +247,17 @@ export class LedgerNode {
 
   async #answerTx(bytes: Uint8Array): Promise<Uint8Array> {
     if (this.#wakeValidator === undefined) {
-      return encodeCanonical({ fault: { code: 'LEDGER_NO_VALIDATOR', institutions: this.#validatorInstitutions().join(', ') } })
+      return encodeCanonical({
+        fault: { code: 'LEDGER_NO_VALIDATOR', institutions: this.#validatorInstitutions().join(', ') },
+      })
     }
     try {
       await this.#admitTx(decodeEnvelope(bytes))
       return encodeCanonical({})
     } catch (error) {
-      if (!(error instanceof CodedError)) throw error
-      return encodeCanonical({ fault: error.fault })
+      const fault = faultOf(error)
+      if (fault === undefined) throw error
+      return encodeCanonical({ fault })
     }
   }
 
@@ -282,7 +288,9 @@ export class LedgerNode {
       ])
     }
     // The chain's own store has them durably; a full block store only means that others fetch them elsewhere.
-    this.#offered = keep().catch((error: unknown) => log.warn({ err: error }, 'a block of the ledger was not kept for others'))
+    this.#offered = keep().catch((error: unknown) =>
+      log.warn({ err: error }, 'a block of the ledger was not kept for others'),
+    )
     log.info({ height: final.header.height, block: final.id.toString(), txs: txs.length }, 'block final')
   }
 
@@ -293,7 +301,9 @@ export class LedgerNode {
   #validatorPeers(): PeerId[] {
     const institutions = new Set(this.#validatorInstitutions())
     const { genesis } = this.#deps.chain
-    const ids = new Set(genesis.institutions.filter((one) => institutions.has(one.id)).flatMap((one) => one.peers.map(String)))
+    const ids = new Set(
+      genesis.institutions.filter((one) => institutions.has(one.id)).flatMap((one) => one.peers.map(String)),
+    )
     return this.#deps.host.getPeers().filter((peer) => ids.has(peer.toString()))
   }
 }

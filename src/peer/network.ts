@@ -42,9 +42,14 @@ export async function makeGenesis(
     const { account, adminKey, peer } = identityOf(id)
     return { id, name, role, adminKey, account, peers: [peer, ...extraPeers, ...(options.extraPeers.get(id) ?? [])] }
   })
-  const validators = template.validators.map((institution) => ({ institution, key: identityOf(institution).consensusKey }))
+  const validators = template.validators.map((institution) => ({
+    institution,
+    key: identityOf(institution).consensusKey,
+  }))
   const { name } = template
-  const genesis = parseGenesisJson(JSON.stringify({ version: 1, name, timeMs: options.nowMs, institutions, validators }))
+  const genesis = parseGenesisJson(
+    JSON.stringify({ version: 1, name, timeMs: options.nowMs, institutions, validators }),
+  )
   return { genesis, json: genesisJson(genesis), chain: chainIdOf(encodeGenesis(genesis)) }
 }
 

@@ -9,7 +9,8 @@ export async function readPassphraseFile(file: string): Promise<Uint8Array> {
   let bytes: Uint8Array
   try {
     const { mode, size } = await stat(file)
-    if ((process.platform !== 'win32' && (mode & 0o077) !== 0) || size > PASSPHRASE_BYTES_MAX) throw new PeerError(fault)
+    if ((process.platform !== 'win32' && (mode & 0o077) !== 0) || size > PASSPHRASE_BYTES_MAX)
+      throw new PeerError(fault)
     bytes = new Uint8Array(await readFile(file))
   } catch (error) {
     throw error instanceof PeerError ? error : new PeerError(fault, { cause: error })

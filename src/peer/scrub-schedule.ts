@@ -69,7 +69,11 @@ export class ScrubSchedule {
     if (at === undefined || at.position === null) at = { beganMs: clock.nowMs(), position: { packId: 0, offset: 0 } }
     while (at.position !== null && !this.#stopping.signal.aborted) {
       const signal = AbortSignal.any([this.#stopping.signal, AbortSignal.timeout(SCRUB_SLICE_MS)])
-      const report = await store.scrub({ from: at.position, signal, bytesPerSecondMax: this.#options.scrubBytesPerSecondMax })
+      const report = await store.scrub({
+        from: at.position,
+        signal,
+        bytesPerSecondMax: this.#options.scrubBytesPerSecondMax,
+      })
       at = { ...at, position: report.position ?? null }
       await state.batch([{ key: KEY, value: encodeCanonical(at) }])
       if (report.damaged.length > 0) log.error({ blocks: report.damaged.length }, 'scrubbing found damaged blocks')

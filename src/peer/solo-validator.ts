@@ -6,7 +6,16 @@
 import type { InstitutionId } from '../core/ids.ts'
 import { BLOCK_TXS_MAX, BLOCK_TX_BYTES_MAX } from '../core/limits.ts'
 import type { Clock, Log, Signer } from '../core/ports.ts'
-import { type SoloBlock, type SoloEffect, type SoloEvent, type SoloOptions, type SoloState, type SoloStep, startSolo, stepSolo } from '../consensus/solo.ts'
+import {
+  type SoloBlock,
+  type SoloEffect,
+  type SoloEvent,
+  type SoloOptions,
+  type SoloState,
+  type SoloStep,
+  startSolo,
+  stepSolo,
+} from '../consensus/solo.ts'
 import { signVote } from '../consensus/votes.ts'
 import { type Certificate, encodeCertificate } from '../ledger/certificate.ts'
 import type { Chain } from '../ledger/chain.ts'
@@ -158,7 +167,9 @@ export class SoloValidator {
     const final = await this.#deps.chain.reader.headerAt(block.height)
     // Members that miss it ask for it later: nothing of it may stop consensus.
     if (final !== undefined) {
-      this.#deps.node.publish(final).catch((error: unknown) => this.#deps.log.warn({ err: error }, 'a header was not published'))
+      this.#deps.node
+        .publish(final)
+        .catch((error: unknown) => this.#deps.log.warn({ err: error }, 'a header was not published'))
     }
   }
 

@@ -14,7 +14,13 @@ import type { Readable } from 'node:stream'
 import type { CID } from 'multiformats/cid'
 import { toString } from 'uint8arrays/to-string'
 import { decodeCanonical, encodeCanonical } from '../core/codec.ts'
-import { SEGMENT_BYTES, SEGMENTS_MAX, UPLOAD_BATCH_SEGMENTS, UPLOAD_EXPIRY_INTERVAL_MS, UPLOAD_IN_FLIGHT_BYTES } from '../core/limits.ts'
+import {
+  SEGMENT_BYTES,
+  SEGMENTS_MAX,
+  UPLOAD_BATCH_SEGMENTS,
+  UPLOAD_EXPIRY_INTERVAL_MS,
+  UPLOAD_IN_FLIGHT_BYTES,
+} from '../core/limits.ts'
 import type { Clock, Log } from '../core/ports.ts'
 import { integer, object } from '../core/schema.ts'
 import { buildFileTree } from '../shards/unixfs-tree.ts'
@@ -267,7 +273,10 @@ export class UploadService {
   /** Blocks first, then the journal, then the offset: the order that makes an acknowledgement true. */
   async #store(session: Session, batch: readonly Segment[]): Promise<void> {
     const { store, journal } = this.#deps
-    this.#claim(session, batch.map((segment) => segment.digest))
+    this.#claim(
+      session,
+      batch.map((segment) => segment.digest),
+    )
     await store.write(batch)
     await journal.append(
       session.id,
@@ -296,7 +305,10 @@ export class UploadService {
     const tree = buildFileTree(session.digests, session.length)
     if (tree.nodes.length > 0) {
       const nodes = tree.nodes.map((node) => ({ digest: node.cid.multihash.digest, parts: [node.bytes] }))
-      this.#claim(session, nodes.map((node) => node.digest))
+      this.#claim(
+        session,
+        nodes.map((node) => node.digest),
+      )
       await this.#deps.store.write(nodes)
     }
     session.content = tree.root

@@ -7,7 +7,14 @@
  */
 import { CodedError } from '../core/coded-error.ts'
 import { decodeCanonical, encodeCanonical } from '../core/codec.ts'
-import { LISTING_BYTES_MAX, LISTING_FILES_MAX, LISTING_PAGE_ENTRIES, PATH_BYTES_MAX, SEGMENTS_MAX, SEGMENT_BYTES } from '../core/limits.ts'
+import {
+  LISTING_BYTES_MAX,
+  LISTING_FILES_MAX,
+  LISTING_PAGE_ENTRIES,
+  PATH_BYTES_MAX,
+  SEGMENTS_MAX,
+  SEGMENT_BYTES,
+} from '../core/limits.ts'
 import { type Decoded, integer, list, literal, object, text } from '../core/schema.ts'
 import { fromString } from 'uint8arrays/from-string'
 
@@ -55,7 +62,8 @@ export function encodeListing(entries: readonly ListingEntry[]): Uint8Array {
 
 /** @throws {ListingError} `LISTING_INVALID`, `LISTING_PATH_UNSAFE`, `LISTING_TOO_LARGE` */
 export function decodeListing(bytes: Uint8Array): readonly ListingEntry[] {
-  if (bytes.length > LISTING_BYTES_MAX) throw new ListingError({ code: 'LISTING_TOO_LARGE', filesMax: LISTING_FILES_MAX })
+  if (bytes.length > LISTING_BYTES_MAX)
+    throw new ListingError({ code: 'LISTING_TOO_LARGE', filesMax: LISTING_FILES_MAX })
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const entries: ListingEntry[] = []
   let offset = 0

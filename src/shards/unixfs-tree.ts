@@ -91,7 +91,10 @@ function fileNode(children: readonly Branch[], nodes: TreeNode[]): Branch {
  */
 function unixfsFile(blockSizes: readonly number[]): Uint8Array {
   const bytes: number[] = [FIELD_TYPE, TYPE_FILE, FIELD_FILE_SIZE]
-  pushVarint(bytes, blockSizes.reduce((sum, size) => sum + size, 0))
+  pushVarint(
+    bytes,
+    blockSizes.reduce((sum, size) => sum + size, 0),
+  )
   for (const size of blockSizes) {
     bytes.push(FIELD_BLOCK_SIZES)
     pushVarint(bytes, size)
@@ -191,7 +194,11 @@ export async function* fileLeaves(
       throw new TreeError({ code: 'TREE_NODE_INVALID', cid: cid.toString(), problem: 'not a file' })
     }
     if (said !== undefined && node.fileBytes !== said) {
-      throw new TreeError({ code: 'TREE_NODE_INVALID', cid: cid.toString(), problem: 'its size is not what its parent says' })
+      throw new TreeError({
+        code: 'TREE_NODE_INVALID',
+        cid: cid.toString(),
+        problem: 'its size is not what its parent says',
+      })
     }
     let offset = start
     for (const child of node.children) {

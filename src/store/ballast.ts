@@ -6,6 +6,7 @@ import { randomBytes } from 'node:crypto'
 import type { Log } from '../core/ports.ts'
 import { Coalesced } from './coalesced.ts'
 import { type FileSystem, freeBytesOf, openFile, syncFolder, unlinkIfThere, writeFileDurably } from './file-system.ts'
+import { isNoRoom } from './store-error.ts'
 
 const NAME = 'ballast'
 /** Written over and over: a file system that compresses or deduplicates a piece still stores it once, others all. */
@@ -18,6 +19,7 @@ export class Ballast {
   readonly #log: Log
   readonly #restoring = new Coalesced(() => this.#restore())
   #present = false
+  #impossible = false
 
   /** @param bytes - 0 for none. */
   constructor(
@@ -30,9 +32,9 @@ export class Ballast {
     this.#bytes = options.bytes
   }
 
-  /** Whether it is in place; while it isn't, the disk counts as full. */
+  /** Whether it is in place, or can't be for another reason than room; while it isn't, the disk counts as full. */
   get present(): boolean {
-    return this.#present || this.#bytes === 0
+    return this.#present || this.#impossible || this.#bytes === 0
   }
 
   async open(): Promise<void> {
@@ -67,6 +69,7 @@ export class Ballast {
       await writeFileDurably(this.#fs, this.#dir, NAME, pieces)
       this.#present = true
     } catch (error) {
+      this.#impossible = !isNoRoom(error)
       this.#log.warn({ err: error }, 'the ballast could not be put in place')
     }
   }

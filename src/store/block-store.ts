@@ -348,16 +348,17 @@ export class BlockStore {
     }
     this.#checkOpen()
     this.#guard.check()
-    // A write under way is acknowledged first; whoever failed to write it has been told.
-    await this.#inFlight.get(hexOf(digest))?.catch(() => undefined)
-    await this.#compactor.settled(digest)
     if (this.#quarantine.has(digest)) await this.#repaired(digest)
+    const key = hexOf(digest)
+    const underWay = (): Promise<void> | undefined => this.#inFlight.get(key) ?? this.#compactor.moving(digest)
+    // A copy on its way to the disk lands first: from the last look at it to the marks, nothing else runs.
+    for (let wait = underWay(); wait !== undefined; wait = underWay()) await wait.catch(() => undefined)
     const place = this.#index.delete(digest)
     if (place === undefined) return false
     this.#folder.get(place.pack).liveBytes -= recordBytes(place.length)
     const former = this.#compactor.former(digest)
-    if (former !== undefined) await this.#folder.markRemoved(former)
-    await this.#folder.markRemoved(place)
+    const records = former === undefined ? [place] : [place, former]
+    await Promise.all(records.map((record) => this.#folder.markRemoved(record)))
     if (!this.#closed) this.#track(this.#compactor.run())
     return true
   }
@@ -385,8 +386,7 @@ export class BlockStore {
   }
 
   async #writeIndex(pack: Pack): Promise<void> {
-    // Lost parts have no place in an index file: such a pack is read at each start, and reported again.
-    if (this.#guard.failed || pack.lost.length > 0) return
+    if (this.#guard.failed) return
     try {
       await this.#folder.writeIndex(pack, () => {
         const live = this.#index.blocksOf(pack.number).map((block) => ({ ...block, state: 'live' as const }))

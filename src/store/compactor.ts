@@ -5,7 +5,7 @@
  *   read + verify ──► append to the newest pack, durable ──► index points there ──► unlink the old pack
  *
  * A crash in between leaves two copies; the next start keeps the newer. A block that is removed meanwhile first waits for its
- * copy (`settled`), then has two records to mark: `former` tells the other one.
+ * copy (`moving`), then has two records to mark: `former` tells the other one.
  */
 import { STORE_BATCH_BYTES_MAX, STORE_COMPACT_DEAD_RATIO, STORE_COMPACT_PRESSED_DEAD_RATIO } from '../core/limits.ts'
 import type { Log } from '../core/ports.ts'
@@ -51,14 +51,11 @@ export class Compactor {
   }
 
   /**
-   * Settles when no copy of the block is on its way to the disk. Whoever removes a block waits for it, or the copy might be
-   * there after a crash, and its mark not.
+   * The writing of a copy of the block, while it is under way. Whoever removes a block waits for it, or the copy might be there
+   * after a crash, and its mark not.
    */
-  async settled(digest: Uint8Array): Promise<void> {
-    const key = hexOf(digest)
-    for (let move = this.#moving.get(key); move !== undefined; move = this.#moving.get(key)) {
-      await move.catch(() => undefined)
-    }
+  moving(digest: Uint8Array): Promise<void> | undefined {
+    return this.#moving.get(hexOf(digest))
   }
 
   /** The other record of a block that was moved and whose old pack is still there. */
@@ -100,6 +97,7 @@ export class Compactor {
 
   async #rewrite(pack: Pack): Promise<void> {
     const { index, folder, log } = this.#deps
+    pack.emptying = true
     let batch: Move[] = []
     let batchBytes = 0
     for (const { digest, offset, length } of index.blocksOf(pack.number)) {
@@ -139,14 +137,14 @@ export class Compactor {
 
   async #append(moves: readonly Move[]): Promise<void> {
     const { folder, index, appender } = this.#deps
-    const stale: BlockPlace[] = []
+    const stale: Promise<void>[] = []
     await appender.append(moves, (places) => {
       for (const [i, { digest, place }] of moves.entries()) {
         const to = places[i]
         if (to === undefined) continue
         if (!isSame(place, index.find(digest))) {
           // Quarantined meanwhile.
-          stale.push(to)
+          stale.push(folder.markRemoved(to))
           continue
         }
         index.set(digest, to)
@@ -155,7 +153,7 @@ export class Compactor {
         this.#former.set(hexOf(digest), place)
       }
     })
-    await Promise.all(stale.map((place) => folder.markRemoved(place)))
+    await Promise.all(stale)
   }
 
   async #setDamageAside(pack: Pack): Promise<void> {

@@ -41,6 +41,12 @@ export class Pack {
   readonly lost: { readonly offset: number; readonly bytes: number }[] = []
   /** Whether there is an index file that must go before a record's state changes. */
   indexed = false
+  /** What that file covers. */
+  indexedBytes = 0
+  /** Changes of records that are under way, or failed: what the disk says then is not known. */
+  rewrites = 0
+  /** Blocks were copied out of it: the index has them elsewhere, and it has them too. */
+  emptying = false
 
   constructor(number: number, id: number, salt: Uint8Array) {
     this.number = number
@@ -203,6 +209,8 @@ export class PackFolder {
     if (!this.#packs.has(pack.number)) return
     const removal = this.#removals.get(pack.number)
     if (removal !== undefined) return removal
+    // At once, so that no index file is made of what the disk doesn't say yet.
+    pack.rewrites++
     // One hold from the first to the last step: the pack can't be removed in between.
     await this.withFile(pack.number, async (file) => {
       await this.dropIndex(pack)
@@ -214,6 +222,7 @@ export class PackFolder {
       }
       await sync.run()
     })
+    pack.rewrites--
   }
 
   /** Marks a record as removed, durably. */
@@ -233,13 +242,23 @@ export class PackFolder {
     })
   }
 
-  /** @param entries - all live and damaged records of the pack, by offset, at the moment of the call. */
+  /**
+   * Writes the index file, unless memory and disk differ about the pack's records: an index file must say what the pack says,
+   * or a removed block could come back when it is dropped.
+   *
+   * @param entries - all live and damaged records of the pack, by offset, at the moment of the call.
+   */
   async writeIndex(pack: Pack, entries: () => readonly PackEntry[]): Promise<void> {
     await this.#afterIndexWork(pack, async () => {
-      const bytes = encodePackIndex(pack.salt, pack.sizeBytes, entries())
+      // Lost parts have no place in an index file: such a pack is read at each start, and reported again.
+      if (pack.rewrites > 0 || pack.emptying || pack.lost.length > 0) return
+      if (pack.indexed && pack.indexedBytes === pack.sizeBytes) return
+      const { sizeBytes } = pack
+      const bytes = encodePackIndex(pack.salt, sizeBytes, entries())
       // From here on a change of state drops it first, however far the writing got.
       pack.indexed = true
       await writeFileDurably(this.fs, this.dir, `${pack.name}${INDEX_SUFFIX}`, [bytes])
+      pack.indexedBytes = sizeBytes
     })
   }
 

@@ -8,7 +8,7 @@ import type { BlockIndex, BlockPlace } from './block-index.ts'
 import { ASIDE_SUFFIX, type OpenFile, openFile, readAt, unlinkIfThere } from './file-system.ts'
 import { INDEX_SUFFIX, type Pack, type PackFolder } from './pack-folder.ts'
 import { decodePackIndex, type PackEntry } from './pack-index-file.ts'
-import { PACK_MARK, recordBytes } from './pack-record.ts'
+import { PACK_MARK, recordBytes, stateMagic } from './pack-record.ts'
 import { scanPack } from './pack-scan.ts'
 import type { Quarantine } from './quarantine.ts'
 import type { SyncGuard } from './sync-guard.ts'
@@ -124,9 +124,12 @@ async function readPack(
       pack.lost.push(region)
       pack.keptBytes += region.bytes
     }
+    // The next start may not read payloads again: the header must say it.
+    for (const offset of scan.unmarked) await folder.rewrite(pack, offset, stateMagic('damaged'))
     for (const entry of scan.entries) {
       if (entry.state === 'damaged') deps.log.error({ pack: pack.name, offset: entry.offset }, 'a block is damaged')
     }
+    pack.indexedBytes = from
     const entries = [...(cached?.entries ?? []), ...scan.entries]
     return { entries, indexHeld: cached !== undefined && from >= size }
   })

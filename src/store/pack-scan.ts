@@ -33,6 +33,8 @@ export interface ScanOptions {
 
 export interface ScanResult {
   readonly entries: readonly PackEntry[]
+  /** Offsets of damaged records whose headers still say `live`. */
+  readonly unmarked: readonly number[]
   /** Bytes that belong to no record any more. */
   readonly lost: readonly { readonly offset: number; readonly bytes: number }[]
   /** Where the last whole record ends, aligned; perhaps past the file's end, by its padding. */
@@ -51,6 +53,7 @@ class PackScan {
   readonly #options: ScanOptions
   readonly #entries: PackEntry[] = []
   readonly #lost: { offset: number; bytes: number }[] = []
+  readonly #unmarked: number[] = []
   #window: Uint8Array = new Uint8Array(0)
   #windowAt = 0
 
@@ -83,13 +86,14 @@ class PackScan {
   }
 
   #result(endBytes: number, torn: boolean): ScanResult {
-    return { entries: this.#entries, lost: this.#lost, endBytes, torn }
+    return { entries: this.#entries, unmarked: this.#unmarked, lost: this.#lost, endBytes, torn }
   }
 
   async #take(header: RecordHeader, offset: number): Promise<void> {
     const { state, length, digest } = header
     if (state === 'removed') return
     const whole = state === 'live' && (!this.#options.verify || (await this.#payloadIsRight(header, offset)))
+    if (state === 'live' && !whole) this.#unmarked.push(offset)
     this.#entries.push({ offset, length, digest, state: whole ? 'live' : 'damaged' })
   }
 

@@ -2,6 +2,7 @@ import { multiaddr } from '@multiformats/multiaddr'
 import { expect, test, vi } from 'vitest'
 import { FINAL_HEADER_BYTES_MAX } from '../../../src/core/limits.ts'
 import { HeaderGossip, type HeaderVerdict } from '../../../src/p2p/header-gossip.ts'
+import { headersTopic } from '../../../src/p2p/protocols.ts'
 import { faultOf, membersOf, startPeer, type TestPeer } from './test-peer.ts'
 
 // A stand-in for header and certificate: "block:<id>:<certificate>"; the certificate is good when it starts with "good".
@@ -71,20 +72,20 @@ test('one block with other signatures is a duplicate, but a broken certificate d
   const [a, b] = [listen(alice), listen(bob)]
   await connect(alice, bob)
   await vi.waitFor(() => expect(a.gossip.listeners()).toBe(1), 5_000)
-  // The broken copy first, under its own hash: `publish` would name it by its block id.
-  alice.host.services.gossipIds.set('/apotheca/chain/headers/1', (bytes) => bytes)
-  await alice.host.services.pubsub.publish('/apotheca/chain/headers/1', encode('block:9:forged'))
+  // What gossipsub delivers is what it relays.
+  const relayed: string[] = []
+  bob.host.services.pubsub.addEventListener('message', (event) => relayed.push(decode(event.detail.data)))
+  // Sent past `publish`, under ids of their own: alice means no good.
+  const topic = headersTopic('chain')
+  alice.host.services.gossipIds.set(topic, (bytes) => bytes)
+  const send = (text: string): Promise<unknown> => alice.host.services.pubsub.publish(topic, encode(text))
+  await send('block:9:forged')
   await vi.waitFor(() => expect(b.judged).toEqual(['block:9:forged']))
-  await alice.host.services.pubsub.publish('/apotheca/chain/headers/1', encode('block:9:good-1'))
-  await vi.waitFor(() => expect(b.taken).toEqual(['block:9:good-1']))
-  await alice.host.services.pubsub.publish('/apotheca/chain/headers/1', encode('block:9:good-2'))
-  await alice.host.services.pubsub.publish('/apotheca/chain/headers/1', encode('block:10:good'))
-  await vi.waitFor(() => expect(b.taken).toContain('block:10:good'))
-  const delivered: string[] = []
-  bob.host.services.pubsub.addEventListener('message', (event) => delivered.push(decode(event.detail.data)))
-  await alice.host.services.pubsub.publish('/apotheca/chain/headers/1', encode('block:9:good-3'))
-  await alice.host.services.pubsub.publish('/apotheca/chain/headers/1', encode('block:11:good'))
-  await vi.waitFor(() => expect(delivered).toEqual(['block:11:good']))
+  await send('block:9:good-1')
+  await vi.waitFor(() => expect(relayed).toEqual(['block:9:good-1']))
+  await send('block:9:good-2')
+  await send('block:10:good')
+  await vi.waitFor(() => expect(relayed).toEqual(['block:9:good-1', 'block:10:good']))
 })
 
 test('publishing with nobody connected reaches nobody, and is no fault', async () => {
@@ -104,7 +105,7 @@ test('a header over the limit is not sent, and not judged when it comes', async 
   const large = encode(`block:1:good${'.'.repeat(FINAL_HEADER_BYTES_MAX)}`)
   const fault = { code: 'GOSSIP_TOO_LARGE', bytes: large.length, bytesMax: FINAL_HEADER_BYTES_MAX }
   expect(await faultOf(a.gossip.publish(large))).toEqual(fault)
-  await alice.host.services.pubsub.publish('/apotheca/chain/headers/1', large)
+  await alice.host.services.pubsub.publish(headersTopic('chain'), large)
   await a.gossip.publish(encode('block:2:good'))
   await vi.waitFor(() => expect(b.taken).toEqual(['block:2:good']))
   expect(b.judged).toEqual(['block:2:good'])

@@ -4,7 +4,7 @@ import { dropStrangers } from '../../../src/p2p/member-gate.ts'
 import { startProvider } from './provider-child.ts'
 import { faultOf, membersOf, startPeer, withoutPeerId } from './test-peer.ts'
 
-test('two members connect over TLS, without knowing each other\'s peer id', async () => {
+test("two members connect over TLS, without knowing each other's peer id", async () => {
   const members = await membersOf('alice', 'bob')
   await using alice = await startPeer('alice', members)
   await using bob = await startPeer('bob', members)
@@ -29,7 +29,7 @@ test('a stranger that dials a member is cut off during the connection, and logge
   for (let knock = 0; knock < 5; knock++) {
     // TLS ends for the dialer before the other side has judged: it may see a connection, but never a stream on it.
     const stream = mallory.host.dialProtocol(multiaddr(alice.address), '/ipfs/id/1.0.0')
-    await expect(stream).rejects.toThrow()
+    await expect(stream).rejects.toBeInstanceOf(Error)
   }
   expect(alice.host.getConnections()).toEqual([])
   const lines = alice.log.lines.filter((line) => line.message === 'refused a peer that is not a member')

@@ -36,14 +36,18 @@ test('the handler learns who asks', async () => {
   expect(new TextDecoder().decode(answer)).toBe(peers.alice.id)
 })
 
-test('a handler\'s fault reaches the requester as its code, a bug only as INTERNAL', async () => {
+test("a handler's fault reaches the requester as its code, a bug only as INTERNAL", async () => {
   class RefusedError extends CodedError<{ code: 'TX_REFUSED' }> {}
   await using peers = await twoPeers((bytes) => {
     throw bytes.length === 0 ? new RefusedError({ code: 'TX_REFUSED' }) : new Error('secret detail')
   })
   const ask = (bytes: Uint8Array): Promise<unknown> =>
     faultOf(request(peers.alice.host, peers.bob.host.peerId, PROTOCOL, bytes, bounds))
-  expect(await ask(new Uint8Array())).toMatchObject({ code: 'REQUEST_REFUSED', reason: 'TX_REFUSED', peer: peers.bob.id })
+  expect(await ask(new Uint8Array())).toMatchObject({
+    code: 'REQUEST_REFUSED',
+    reason: 'TX_REFUSED',
+    peer: peers.bob.id,
+  })
   expect(await ask(new Uint8Array(1))).toMatchObject({ code: 'REQUEST_REFUSED', reason: 'INTERNAL' })
 })
 
@@ -54,7 +58,7 @@ test('a handler that never answers is REQUEST_TIMEOUT after the time given', asy
   expect(fault).toMatchObject({ code: 'REQUEST_TIMEOUT', timeoutMs: 200 })
 })
 
-test('over a limit: refused here before sending, by the handler\'s side, and on the answer', async () => {
+test("over a limit: refused here before sending, by the handler's side, and on the answer", async () => {
   await using peers = await twoPeers((bytes) => new Uint8Array(bytes.length * 3))
   const { alice, bob } = peers
   const large = new Uint8Array(bounds.requestBytesMax + 1)
@@ -63,7 +67,10 @@ test('over a limit: refused here before sending, by the handler\'s side, and on 
   expect(await ask(large, bounds)).toMatchObject({ code: 'REQUEST_TOO_LARGE' })
   const generous = { ...bounds, requestBytesMax: large.length }
   expect(await ask(large, generous)).toMatchObject({ code: 'REQUEST_PEER_UNREACHABLE' })
-  expect(await ask(new Uint8Array(900_000), bounds)).toMatchObject({ code: 'REQUEST_REFUSED', reason: 'REQUEST_TOO_LARGE' })
+  expect(await ask(new Uint8Array(900_000), bounds)).toMatchObject({
+    code: 'REQUEST_REFUSED',
+    reason: 'REQUEST_TOO_LARGE',
+  })
   const strict = { ...bounds, answerBytesMax: 10 }
   expect(await ask(new Uint8Array(100), strict)).toMatchObject({ code: 'REQUEST_ANSWER_MALFORMED' })
 })
@@ -78,9 +85,11 @@ test('a peer that does not speak the protocol, or is gone, is REQUEST_PEER_UNREA
   expect(await ask(PROTOCOL)).toMatchObject({ code: 'REQUEST_PEER_UNREACHABLE' })
 })
 
-test('an aborted request ends with the caller\'s reason', async () => {
+test("an aborted request ends with the caller's reason", async () => {
   await using peers = await twoPeers(() => new Promise<Uint8Array>(() => undefined))
   const reason = new Error('the user went away')
   const options = { ...bounds, signal: AbortSignal.abort(reason) }
-  await expect(request(peers.alice.host, peers.bob.host.peerId, PROTOCOL, new Uint8Array(), options)).rejects.toBe(reason)
+  await expect(request(peers.alice.host, peers.bob.host.peerId, PROTOCOL, new Uint8Array(), options)).rejects.toBe(
+    reason,
+  )
 })

@@ -20,7 +20,9 @@ test('nothing but health is answered without the token', async () => {
   const paths = ['/api/v1/status', '/api/v1/objects', '/openapi.json', '/api/v1/ledger/head', '/nothing/here']
   for (const path of paths) {
     for (const token of [undefined, 'Bearer wrong', 'Basic Zm9v']) {
-      const answer = await fetch(`${at.gateway.url}${path}`, { headers: token === undefined ? {} : { authorization: token } })
+      const answer = await fetch(`${at.gateway.url}${path}`, {
+        headers: token === undefined ? {} : { authorization: token },
+      })
       expect([path, answer.status]).toEqual([path, 401])
       expect(await answer.json()).toMatchObject({ code: 'API_TOKEN_INVALID', status: 401 })
     }
@@ -29,17 +31,31 @@ test('nothing but health is answered without the token', async () => {
 
 test('every route under /api stands in the OpenAPI document with a summary', async () => {
   const answer = await fetch(`${at.gateway.url}/openapi.json`, { headers: { authorization } })
-  const document = (await answer.json()) as { openapi: string; paths: Record<string, Record<string, { summary?: string }>> }
+  const document = (await answer.json()) as {
+    openapi: string
+    paths: Record<string, Record<string, { summary?: string }>>
+  }
   expect(document.openapi).toBe('3.1.0')
-  expect(Object.keys(document.paths)).toEqual(expect.arrayContaining(['/api/v1/uploads', '/api/v1/content/{cid}', '/api/v1/ledger/transactions', '/api/v1/records/{id}']))
+  expect(Object.keys(document.paths)).toEqual(
+    expect.arrayContaining([
+      '/api/v1/uploads',
+      '/api/v1/content/{cid}',
+      '/api/v1/ledger/transactions',
+      '/api/v1/records/{id}',
+    ]),
+  )
   for (const [path, methods] of Object.entries(document.paths)) {
-    for (const [method, operation] of Object.entries(methods)) expect([path, method, operation.summary ?? '']).toEqual([path, method, expect.stringMatching(/\w/)])
+    for (const [method, operation] of Object.entries(methods))
+      expect([path, method, operation.summary ?? '']).toEqual([path, method, expect.stringMatching(/\w/)])
   }
 })
 
 test('an upload takes up at its durable offset after a connection that broke off in a segment', async () => {
   const bytes = randomBytes(3 * MIB + 100)
-  const created = await fetch(`${at.gateway.url}/api/v1/uploads`, { method: 'POST', headers: { ...tus, 'upload-length': String(bytes.length) } })
+  const created = await fetch(`${at.gateway.url}/api/v1/uploads`, {
+    method: 'POST',
+    headers: { ...tus, 'upload-length': String(bytes.length) },
+  })
   expect(created.status).toBe(201)
   const url = `${at.gateway.url}${created.headers.get('location') ?? ''}`
   const stop = new AbortController()
@@ -54,7 +70,11 @@ test('an upload takes up at its durable offset after a connection that broke off
     signal: stop.signal,
   } as RequestInit)
   sending.catch(() => undefined)
-  await expect.poll(async () => (await fetch(url, { method: 'HEAD', headers: tus })).headers.get('upload-offset'), { timeout: 5_000 }).toBe(String(MIB))
+  await expect
+    .poll(async () => (await fetch(url, { method: 'HEAD', headers: tus })).headers.get('upload-offset'), {
+      timeout: 5_000,
+    })
+    .toBe(String(MIB))
   stop.abort()
   const rest = async (): Promise<Response> =>
     fetch(url, {
@@ -67,7 +87,9 @@ test('an upload takes up at its durable offset after a connection that broke off
   const content = head.headers.get('apotheca-content') ?? ''
   const whole = await fetch(`${at.gateway.url}/api/v1/content/${content}`, { headers: { authorization } })
   expect(Buffer.from(await whole.arrayBuffer()).equals(bytes)).toBe(true)
-  const ranged = await fetch(`${at.gateway.url}/api/v1/content/${content}`, { headers: { authorization, range: `bytes=${MIB - 3}-${MIB + 2}` } })
+  const ranged = await fetch(`${at.gateway.url}/api/v1/content/${content}`, {
+    headers: { authorization, range: `bytes=${MIB - 3}-${MIB + 2}` },
+  })
   expect(ranged.status).toBe(206)
   expect(Buffer.from(await ranged.arrayBuffer()).equals(bytes.subarray(MIB - 3, MIB + 3))).toBe(true)
 })
@@ -82,9 +104,36 @@ test('wrong requests are refused with their code', async () => {
     ['/api/v1/ledger/blocks/999999', { headers: { authorization } }, 404, 'LEDGER_UNKNOWN'],
     ['/api/v1/ledger/blocks/x', { headers: { authorization } }, 400, 'API_REQUEST_INVALID'],
     ['/api/v1/nothing', { headers: { authorization } }, 404, 'API_ROUTE_UNKNOWN'],
-    ['/api/v1/blocks', { method: 'POST', headers: { authorization, 'content-type': 'application/vnd.ipld.dag-cbor' }, body: new Uint8Array([0xff]) }, 400, 'CODEC_MALFORMED'],
-    ['/api/v1/blocks', { method: 'POST', headers: { authorization, 'content-type': 'application/vnd.ipld.raw' }, body: new Uint8Array(2 * MIB + 1) }, 413, 'API_BODY_TOO_LARGE'],
-    ['/api/v1/ledger/transactions', { method: 'POST', headers: { authorization, 'content-type': 'application/vnd.ipld.dag-cbor' }, body: new Uint8Array([0xa0]) }, 400, 'CODEC_SHAPE'],
+    [
+      '/api/v1/blocks',
+      {
+        method: 'POST',
+        headers: { authorization, 'content-type': 'application/vnd.ipld.dag-cbor' },
+        body: new Uint8Array([0xff]),
+      },
+      400,
+      'CODEC_MALFORMED',
+    ],
+    [
+      '/api/v1/blocks',
+      {
+        method: 'POST',
+        headers: { authorization, 'content-type': 'application/vnd.ipld.raw' },
+        body: new Uint8Array(2 * MIB + 1),
+      },
+      413,
+      'API_BODY_TOO_LARGE',
+    ],
+    [
+      '/api/v1/ledger/transactions',
+      {
+        method: 'POST',
+        headers: { authorization, 'content-type': 'application/vnd.ipld.dag-cbor' },
+        body: new Uint8Array([0xa0]),
+      },
+      400,
+      'CODEC_SHAPE',
+    ],
   ]
   for (const [path, init, status, code] of refusals) {
     const answer = await fetch(`${at.gateway.url}${path}`, init)
@@ -98,7 +147,13 @@ test('the institution attests accounts, and signs nothing else', async () => {
   const { signTx, txBodyOf } = await import('../../../src/ledger/transaction.ts')
   const { account } = at.peer.identity
   const draft = { lane: 1 as const, type: 'record.add', payload: {} }
-  const body = txBodyOf(draft, { chain: at.peer.chain.id, org: at.peer.institution, account: account.id, seq: 1, expiresMs: Date.now() + 60_000 })
+  const body = txBodyOf(draft, {
+    chain: at.peer.chain.id,
+    org: at.peer.institution,
+    account: account.id,
+    seq: 1,
+    expiresMs: Date.now() + 60_000,
+  })
   const { bytes } = await signTx(body, [account.signer])
   await expect(attestAccount(at.peer, bytes)).rejects.toMatchObject({ fault: { code: 'ATTEST_TYPE' } })
 })

@@ -106,9 +106,16 @@ test('a granted institute gets a real study byte for byte, and one without a gra
   for (const name of await readdir(series)) {
     expect((await readFile(join(out, name))).equals(await readFile(join(series, name)))).toBe(true)
   }
-  const verified = await verify(institute.client, researcher, record, { path: out, signal, onStart: () => undefined, onOpened: () => undefined })
+  const verified = await verify(institute.client, researcher, record, {
+    path: out,
+    signal,
+    onStart: () => undefined,
+    onOpened: () => undefined,
+  })
   expect(verified).toMatchObject({ files: 20, onLedger: { record, version: 1 } })
-  await vi.waitFor(() => expect(insurer.peer.chain.head.height).toBe(hospital.peer.chain.head.height), { timeout: 15_000 })
+  await vi.waitFor(() => expect(insurer.peer.chain.head.height).toBe(hospital.peer.chain.head.height), {
+    timeout: 15_000,
+  })
   const refused = get(insurer.client, assessor, record, getOptions(join(network.folder, 'no')))
   await expect(refused).rejects.toMatchObject({ fault: { code: 'KEY_NOT_GRANTED' } })
 }, 60_000)
@@ -122,31 +129,51 @@ test('a copy that was altered on disk is told from what was stored', async () =>
   const bytes = await readFile(file)
   bytes[2 * MIB] = (bytes[2 * MIB] ?? 0) ^ 1
   await writeFile(file, bytes)
-  await expect(verify(hospital.client, patient, target, options)).rejects.toMatchObject({ fault: { code: 'VERIFY_DIFFERS', files: 1, first: 0 } })
+  await expect(verify(hospital.client, patient, target, options)).rejects.toMatchObject({
+    fault: { code: 'VERIFY_DIFFERS', files: 1, first: 0 },
+  })
 })
 
-test.each([0, 1, MIB - 56, MIB - 55, 2 * MIB - 72, 5 * MIB + 3])('a file of %i bytes comes back the same', async (bytes) => {
-  const file = await inputFile(`size-${bytes}.bin`, bytes)
-  const stored = await put(hospital.client, patient, file, putOptions(hospital, { profile: bytes % 2 === 0 ? 'aes-256-gcm' : 'chacha20-poly1305' }))
-  const out = `${file}.out`
-  await get(hospital.client, patient, stored.manifest.toString(), getOptions(out))
-  expect((await readFile(out)).equals(await readFile(file))).toBe(true)
-})
+test.each([0, 1, MIB - 56, MIB - 55, 2 * MIB - 72, 5 * MIB + 3])(
+  'a file of %i bytes comes back the same',
+  async (bytes) => {
+    const file = await inputFile(`size-${bytes}.bin`, bytes)
+    const stored = await put(
+      hospital.client,
+      patient,
+      file,
+      putOptions(hospital, { profile: bytes % 2 === 0 ? 'aes-256-gcm' : 'chacha20-poly1305' }),
+    )
+    const out = `${file}.out`
+    await get(hospital.client, patient, stored.manifest.toString(), getOptions(out))
+    expect((await readFile(out)).equals(await readFile(file))).toBe(true)
+  },
+)
 
 test('an interrupted put goes on at the last acknowledged segment', async () => {
   const file = await inputFile('resume.bin', 40 * MIB)
   const stop = new AbortController()
   let sent = 0
-  const first = put(hospital.client, patient, file, putOptions(hospital, {
-    signal: stop.signal,
-    onSent: (bytes) => {
-      sent += bytes
-      if (sent > 24 * MIB) stop.abort(new Error('pulled the plug'))
-    },
-  }))
+  const first = put(
+    hospital.client,
+    patient,
+    file,
+    putOptions(hospital, {
+      signal: stop.signal,
+      onSent: (bytes) => {
+        sent += bytes
+        if (sent > 24 * MIB) stop.abort(new Error('pulled the plug'))
+      },
+    }),
+  )
   await expect(first).rejects.toThrow('pulled the plug')
   const resumedAt: number[] = []
-  const stored = await put(hospital.client, patient, file, putOptions(hospital, { onSent: (bytes) => resumedAt.push(bytes) }))
+  const stored = await put(
+    hospital.client,
+    patient,
+    file,
+    putOptions(hospital, { onSent: (bytes) => resumedAt.push(bytes) }),
+  )
   // The first report of the second run is what the peer had durably.
   expect(resumedAt[0]).toBeGreaterThanOrEqual(MIB)
   const out = `${file}.out`
@@ -162,11 +189,18 @@ test('a put goes on over a restart of the peer', async () => {
     sent += bytes
     if (sent > 20 * MIB) stop.abort(new Error('pulled the plug'))
   }
-  await expect(put(institute.client, researcher, file, putOptions(institute, { signal: stop.signal, onSent }))).rejects.toThrow('pulled the plug')
+  await expect(
+    put(institute.client, researcher, file, putOptions(institute, { signal: stop.signal, onSent })),
+  ).rejects.toThrow('pulled the plug')
   await institute.close()
   institute = await network.startPeer(1)
   const reports: number[] = []
-  const stored = await put(institute.client, researcher, file, putOptions(institute, { onSent: (bytes) => reports.push(bytes) }))
+  const stored = await put(
+    institute.client,
+    researcher,
+    file,
+    putOptions(institute, { onSent: (bytes) => reports.push(bytes) }),
+  )
   // The first report is what the peer had durably before it was stopped.
   expect(reports[0]).toBeGreaterThanOrEqual(MIB)
   const out = `${file}.out`
@@ -200,7 +234,9 @@ test('a file that changes while it is stored is refused, and nothing of it is ke
     changed = true
     void appendFile(file, 'more')
   }
-  await expect(put(hospital.client, patient, file, putOptions(hospital, { onSent }))).rejects.toMatchObject({ fault: { code: 'PUT_FILE_CHANGED' } })
+  await expect(put(hospital.client, patient, file, putOptions(hospital, { onSent }))).rejects.toMatchObject({
+    fault: { code: 'PUT_FILE_CHANGED' },
+  })
   await vi.waitFor(() => expect(hospital.peer.store.stats().blocks).toBe(before), { timeout: 5_000 })
 })
 
@@ -225,7 +261,9 @@ test('a resumed put whose file changed without a trace in its times is refused b
     sent += bytes
     if (sent > 24 * MIB) stop.abort(new Error('pulled the plug'))
   }
-  await expect(put(hospital.client, patient, file, putOptions(hospital, { signal: stop.signal, onSent }))).rejects.toThrow('pulled the plug')
+  await expect(
+    put(hospital.client, patient, file, putOptions(hospital, { signal: stop.signal, onSent })),
+  ).rejects.toThrow('pulled the plug')
   const { utimes } = await import('node:fs/promises')
   const bytes = await readFile(file)
   bytes.fill(7, 0, 39 * MIB)
@@ -244,16 +282,29 @@ test('a manifest that lies about its size is refused, and so is one whose blocks
   const { body } = await hospital.client.call(`/api/v1/blocks/${stored.manifest.toString()}`)
   const manifest = decodeManifest(new Uint8Array(body))
   const commit = async (at: TestPeer, bytes: Uint8Array): Promise<unknown> =>
-    at.client.call('/api/v1/objects', { method: 'POST', headers: { 'content-type': 'application/vnd.ipld.dag-cbor' }, body: bytes })
+    at.client.call('/api/v1/objects', {
+      method: 'POST',
+      headers: { 'content-type': 'application/vnd.ipld.dag-cbor' },
+      body: bytes,
+    })
   const lying = encodeManifest({ ...manifest, bytes: manifest.bytes + 1 })
-  await expect(commit(hospital, lying.bytes)).rejects.toMatchObject({ fault: { code: 'OBJECT_SIZE_LIES' }, status: 422 })
-  await expect(commit(insurer, encodeManifest(manifest).bytes)).rejects.toMatchObject({ fault: { code: 'OBJECT_INCOMPLETE' } })
+  await expect(commit(hospital, lying.bytes)).rejects.toMatchObject({
+    fault: { code: 'OBJECT_SIZE_LIES' },
+    status: 422,
+  })
+  await expect(commit(insurer, encodeManifest(manifest).bytes)).rejects.toMatchObject({
+    fault: { code: 'OBJECT_INCOMPLETE' },
+  })
 })
 
 test('a CID that is none, and one that nobody has, are refused with a code', async () => {
   const out = join(network.folder, 'nothing')
-  await expect(get(hospital.client, patient, 'bafynonsense', getOptions(out))).rejects.toMatchObject({ fault: { code: 'CID_MALFORMED' } })
-  await expect(get(hospital.client, patient, 'hello', getOptions(out))).rejects.toMatchObject({ fault: { code: 'TARGET_UNKNOWN' } })
+  await expect(get(hospital.client, patient, 'bafynonsense', getOptions(out))).rejects.toMatchObject({
+    fault: { code: 'CID_MALFORMED' },
+  })
+  await expect(get(hospital.client, patient, 'hello', getOptions(out))).rejects.toMatchObject({
+    fault: { code: 'TARGET_UNKNOWN' },
+  })
   const nobody = 'bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy'
   await expect(getSealed(hospital.client, nobody, getOptions(out))).rejects.toMatchObject({ status: 404 })
 }, 20_000)
@@ -261,7 +312,11 @@ test('a CID that is none, and one that nobody has, are refused with a code', asy
 test('a kept copy serves when the first peer is gone', async () => {
   const file = await inputFile('kept.bin', 6 * MIB)
   const stored = await put(hospital.client, patient, file, putOptions(hospital))
-  await getSealed(insurer.client, stored.manifest.toString(), getOptions(join(network.folder, 'kept.sealed'), { keep: true }))
+  await getSealed(
+    insurer.client,
+    stored.manifest.toString(),
+    getOptions(join(network.folder, 'kept.sealed'), { keep: true }),
+  )
   expect(insurer.peer.store.has(stored.content.multihash.digest)).toBe(true)
   expect(insurer.peer.store.has(stored.manifest.multihash.digest)).toBe(true)
 }, 20_000)

@@ -122,7 +122,14 @@ function configOf(folder: string, index: number, store: Partial<PeerConfig['stor
     members: [],
     encrypters: ['tls', 'noise'],
     api: { host: '127.0.0.1', port: 0, allowRemote: false },
-    store: { capacityBytes: 8 * GIB, reserveFreeBytes: 0, fullRatio: 1, scrubDays: 30, scrubBytesPerSecondMax: 1e9, ...store },
+    store: {
+      capacityBytes: 8 * GIB,
+      reserveFreeBytes: 0,
+      fullRatio: 1,
+      scrubDays: 30,
+      scrubBytesPerSecondMax: 1e9,
+      ...store,
+    },
     uploads: { expireHours: 24, openMax: 64 },
     ledger: { blockIntervalMs: 50, idleIntervalMs: 10_000 },
     log: { level: 'silent' },
@@ -135,7 +142,12 @@ export async function newAccount(at: TestPeer, name: string): Promise<CliAccount
   const words = new TextEncoder().encode('for a test')
   const keys = [
     { name: SIGNING_KEY, type: 'ed25519' as const, ...generateSigningKey() },
-    { name: ENCRYPTION_KEY, type: 'x25519' as const, publicKey: encryption.publicKey, privateKey: encryption.privateKey },
+    {
+      name: ENCRYPTION_KEY,
+      type: 'x25519' as const,
+      publicKey: encryption.publicKey,
+      privateKey: encryption.privateKey,
+    },
   ]
   const file = await sealKeystore(keys, words, { cost: { memoryKib: 8_192, passes: 1, parallelism: 1 } })
   const account = accountOf(name, file, async () => words)

@@ -46,18 +46,23 @@ describe('ids', () => {
 
   test('no id has a second spelling', () => {
     fc.assert(
-      fc.property(anyHash, fc.nat(55), fc.constantFrom(...'abcdefghijklmnopqrstuvwxyz234567'.split('')), (hash, at, letter) => {
-        const id = accountIdOf(hash)
-        const changed = id.slice(0, at) + letter + id.slice(at + 1)
-        let parsed: string
-        try {
-          parsed = parseAccountId(changed)
-        } catch (error) {
-          expect(error).toBeInstanceOf(IdError)
-          return
-        }
-        expect(accountIdOf(idHash(parseAccountId(parsed)))).toBe(changed)
-      }),
+      fc.property(
+        anyHash,
+        fc.nat(55),
+        fc.constantFrom(...'abcdefghijklmnopqrstuvwxyz234567'.split('')),
+        (hash, at, letter) => {
+          const id = accountIdOf(hash)
+          const changed = id.slice(0, at) + letter + id.slice(at + 1)
+          let parsed: string
+          try {
+            parsed = parseAccountId(changed)
+          } catch (error) {
+            expect(error).toBeInstanceOf(IdError)
+            return
+          }
+          expect(accountIdOf(idHash(parseAccountId(parsed)))).toBe(changed)
+        },
+      ),
       { numRuns: 1000 },
     )
   })

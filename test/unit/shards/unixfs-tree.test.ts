@@ -1,7 +1,7 @@
 import { unixfs } from '@helia/unixfs'
 import { MemoryBlockstore } from 'blockstore-core'
 import fc from 'fast-check'
-import { CID } from 'multiformats/cid'
+import type { CID } from 'multiformats/cid'
 import { expect, test } from 'vitest'
 import { SEGMENT_BYTES } from '../../../src/core/limits.ts'
 import { DAG_PB, RAW, digestCid, sha256 } from '../../../src/crypto/hash.ts'
@@ -9,11 +9,21 @@ import { TreeError, buildFileTree, directoryNode, fileLeaves, parseNode } from '
 
 function segmentsOf(bytes: Uint8Array): Uint8Array[] {
   const segments: Uint8Array[] = []
-  for (let at = 0; at < bytes.length || at === 0; at += SEGMENT_BYTES) segments.push(bytes.subarray(at, at + SEGMENT_BYTES))
+  for (let at = 0; at < bytes.length || at === 0; at += SEGMENT_BYTES)
+    segments.push(bytes.subarray(at, at + SEGMENT_BYTES))
   return segments
 }
 
-const sizes = [0, 1, 1000, SEGMENT_BYTES - 1, SEGMENT_BYTES, SEGMENT_BYTES + 1, 3 * SEGMENT_BYTES, 5 * SEGMENT_BYTES + 7]
+const sizes = [
+  0,
+  1,
+  1000,
+  SEGMENT_BYTES - 1,
+  SEGMENT_BYTES,
+  SEGMENT_BYTES + 1,
+  3 * SEGMENT_BYTES,
+  5 * SEGMENT_BYTES + 7,
+]
 test.each(sizes)('a file of %i bytes has the root that @helia/unixfs gives it', async (size) => {
   const bytes = new Uint8Array(size).map((_, index) => (index * 31 + (index >> 11)) & 255)
   const blockstore = new MemoryBlockstore()
@@ -48,17 +58,22 @@ function nodeReader(nodes: readonly { cid: CID; bytes: Uint8Array }[]): (cid: CI
 }
 
 test('walking a tree gives back its leaves in order, from any byte on', async () => {
-  const property = fc.asyncProperty(fc.integer({ min: 2, max: 2_100 }), fc.integer({ min: 1, max: SEGMENT_BYTES }), fc.nat(), async (count, last, seed) => {
-    const digests = Array.from({ length: count }, (_, index) => sha256(new Uint8Array([index & 255, index >> 8])))
-    const bytes = (count - 1) * SEGMENT_BYTES + last
-    const tree = buildFileTree(digests, bytes)
-    const from = seed % bytes
-    const leaves = await Array.fromAsync(fileLeaves(tree.root, nodeReader(tree.nodes), { from }))
-    const first = Math.floor(from / SEGMENT_BYTES)
-    expect(leaves.map((leaf) => leaf.digest)).toEqual(digests.slice(first))
-    expect(leaves[0]?.start).toBe(first * SEGMENT_BYTES)
-    expect(leaves.at(-1)?.bytes).toBe(last)
-  })
+  const property = fc.asyncProperty(
+    fc.integer({ min: 2, max: 2_100 }),
+    fc.integer({ min: 1, max: SEGMENT_BYTES }),
+    fc.nat(),
+    async (count, last, seed) => {
+      const digests = Array.from({ length: count }, (_, index) => sha256(new Uint8Array([index & 255, index >> 8])))
+      const bytes = (count - 1) * SEGMENT_BYTES + last
+      const tree = buildFileTree(digests, bytes)
+      const from = seed % bytes
+      const leaves = await Array.fromAsync(fileLeaves(tree.root, nodeReader(tree.nodes), { from }))
+      const first = Math.floor(from / SEGMENT_BYTES)
+      expect(leaves.map((leaf) => leaf.digest)).toEqual(digests.slice(first))
+      expect(leaves[0]?.start).toBe(first * SEGMENT_BYTES)
+      expect(leaves.at(-1)?.bytes).toBe(last)
+    },
+  )
   await fc.assert(property, { numRuns: 30 })
 })
 
@@ -70,8 +85,13 @@ test('a tree whose parent lies about the size of a child is refused', async () =
   const parent = honest.nodes.at(-1)
   if (child === undefined || parent === undefined) throw new Error('no nodes')
   const second = honest.nodes[1]
-  const swapped = nodeReader([...honest.nodes.filter((node) => node !== second), { cid: second?.cid ?? child.cid, bytes: child.bytes }])
-  await expect(Array.fromAsync(fileLeaves(honest.root, swapped))).rejects.toMatchObject({ fault: { code: 'TREE_NODE_INVALID' } })
+  const swapped = nodeReader([
+    ...honest.nodes.filter((node) => node !== second),
+    { cid: second?.cid ?? child.cid, bytes: child.bytes },
+  ])
+  await expect(Array.fromAsync(fileLeaves(honest.root, swapped))).rejects.toMatchObject({
+    fault: { code: 'TREE_NODE_INVALID' },
+  })
 })
 
 test('bytes that are no UnixFS node are refused with a code, never another error', () => {

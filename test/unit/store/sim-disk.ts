@@ -72,7 +72,26 @@ export class SimDisk implements FileSystem {
     })
   }
 
-  /** The disk as the next start finds it: of what was not synced, any part. */
+  /** The disk as the next start finds it when only the process was killed: all is there, synced or not. */
+  afterKill(seed: number): SimDisk {
+    const next = new SimDisk(seed)
+    const copies = new Map<Inode, Inode>()
+    const copy = (inode: Inode): Inode => {
+      const one = copies.get(inode) ?? { ...inode }
+      copies.set(inode, one)
+      return one
+    }
+    for (const [path, inode] of this.#files) next.#files.set(path, copy(inode))
+    for (const [path, inode] of this.#syncedNames) next.#syncedNames.set(path, copy(inode))
+    for (const folder of this.#folders) next.#folders.add(folder)
+    for (const [folder, changes] of this.#changes) {
+      const copied = changes.map(({ path, inode }) => ({ path, inode: inode === undefined ? undefined : copy(inode) }))
+      next.#changes.set(folder, copied)
+    }
+    return next
+  }
+
+  /** The disk as the next start finds it after a loss of power: of what was not synced, any part. */
   afterCrash(seed: number): SimDisk {
     const next = new SimDisk(seed)
     const names = new Map(this.#syncedNames)
@@ -217,7 +236,7 @@ export class SimDisk implements FileSystem {
   }
 
   async mkdir(path: string): Promise<void> {
-    this.#folders.add(path)
+    for (let folder = path; folder !== '/'; folder = dirname(folder)) this.#folders.add(folder)
   }
 
   async readdir(path: string): Promise<string[]> {

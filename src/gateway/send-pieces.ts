@@ -1,0 +1,49 @@
+/** Long answers, written as they come: the pieces of one leaf in one system call, at the pace of whoever reads. */
+import { once } from 'node:events'
+import type { FastifyReply } from 'fastify'
+import { faultOf } from '../core/coded-error.ts'
+import type { Log } from '../core/ports.ts'
+
+/**
+ * Sends the batches as the body of a reply whose status and headers are set.
+ *
+ * What fails before the first batch is thrown, and answered as any fault. Later the connection is cut: the reader sees that
+ * the body isn't whole, asks again from there, and then gets the fault.
+ */
+export async function sendPieces(
+  reply: FastifyReply,
+  batches: AsyncGenerator<readonly Uint8Array[]>,
+  log: Log,
+): Promise<void> {
+  let batch = await batches.next()
+  const { raw } = reply
+  raw.writeHead(reply.statusCode, reply.getHeaders() as Record<string, string>)
+  reply.hijack()
+  try {
+    for (; batch.done !== true; batch = await batches.next()) {
+      raw.cork()
+      let flowing = true
+      for (const piece of batch.value) flowing = raw.write(piece)
+      raw.uncork()
+      if (!flowing) await drained(raw)
+      if (raw.destroyed) return
+    }
+    raw.end()
+  } catch (error) {
+    log.warn({ err: error, fault: faultOf(error) }, 'an answer was cut off')
+    raw.destroy()
+  } finally {
+    await batches.return(undefined)
+  }
+}
+
+/** Settles when there is room again, or when the reader has gone. */
+async function drained(raw: FastifyReply['raw']): Promise<void> {
+  if (raw.destroyed) return
+  const stop = new AbortController()
+  try {
+    await Promise.race([once(raw, 'drain', { signal: stop.signal }), once(raw, 'close', { signal: stop.signal })])
+  } finally {
+    stop.abort()
+  }
+}
