@@ -13,7 +13,7 @@ import { withBitswap } from '@helia/bitswap'
 import { withLibp2p } from '@helia/libp2p'
 import { unixfs } from '@helia/unixfs'
 import { generateKeyPair, privateKeyFromRaw } from '@libp2p/crypto/keys'
-import { identify } from '@libp2p/identify'
+import { identify, identifyPush } from '@libp2p/identify'
 import type { PrivateKey } from '@libp2p/interface'
 import { noise } from '@libp2p/noise'
 import { peerIdFromPrivateKey } from '@libp2p/peer-id'
@@ -47,7 +47,7 @@ if (command === 'id') {
       connectionEncrypters: [noise()],
       streamMuxers: [yamux()],
       peerDiscovery: [],
-      services: { identify: identify() },
+      services: { identify: identify(), identifyPush: identifyPush() },
     }),
   ).start()
   await helia.libp2p.dial(multiaddr(address))

@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { mkdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setFlagsFromString } from 'node:v8'
 import { pino } from 'pino'
 import { startGateway } from '../gateway/server.ts'
 import { startPeer } from '../peer/compose.ts'
@@ -25,6 +26,8 @@ export interface DaemonOptions {
  * @throws faults of the config, the keys, the store, the network and the API
  */
 export async function runDaemon(configFile: string, options: DaemonOptions): Promise<void> {
+  // A daemon that moves gigabytes through buffers stays small: see main.ts.
+  setFlagsFromString('--heap-growing-percent=10')
   const config = await loadPeerConfig(configFile)
   await mkdir(config.dataDir, { recursive: true, mode: 0o700 })
   const log = pino(

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 /** The command line. Commands are listed here; what they do is loaded when it is asked for, so that small ones start fast. */
+import { setFlagsFromString } from 'node:v8'
 import { Command } from 'commander'
 import { consentCommands } from './consent-commands.ts'
 import { contentCommands } from './content-commands.ts'
@@ -8,6 +9,10 @@ import { keyCommands } from './key-commands.ts'
 import { peerCommands } from './peer-commands.ts'
 import { recordCommands } from './record-commands.ts'
 import { VERSION } from './version.ts'
+
+// Buffers count as external memory, which V8 collects at every 64 MB however small the heap is: twice the CPU time of a get
+// (docs/decisions/0042-garbage-collection.md).
+setFlagsFromString('--external-memory-accounted-in-global-limit')
 
 // Node calls parts of WebCrypto experimental at each start, on every terminal; what they compute is checked by vectors.
 process.removeAllListeners('warning')

@@ -31,7 +31,7 @@ export const EXTENTS_MAX = 4_096
 /** Segments read ahead from the disk while earlier ones are on their way out. */
 export const READ_AHEAD_SEGMENTS = 4
 /** Segments written and synced together during an upload: amortizes the fsync, bounds what a crash can lose. */
-export const UPLOAD_BATCH_SEGMENTS = 16
+export const UPLOAD_BATCH_SEGMENTS = 8
 /** Received and not yet durable bytes of one upload: two batches, one filling while the other is written. */
 export const UPLOAD_IN_FLIGHT_BYTES = 2 * UPLOAD_BATCH_SEGMENTS * SEGMENT_BYTES
 
@@ -136,10 +136,10 @@ export const P2P_STREAMS_PER_CONNECTION_MAX = 512
 export const P2P_STREAM_WINDOW_BYTES_MAX = 4 * 1024 * 1024
 /** A paused reader holds one window and the frame that was under way. */
 export const P2P_STREAM_READ_BUFFER_BYTES_MAX = 2 * P2P_STREAM_WINDOW_BYTES_MAX
-/** Each connection is probed this often: with the timeout below, a silent peer is dropped within 8 s. */
+/** Each connection is probed this often: with the timeout below, a silent peer is dropped within 13 s. */
 export const P2P_PING_INTERVAL_MS = 3_000
-/** A probe waits behind bulk data and a busy event loop, so less would drop peers that are only busy. */
-export const P2P_PING_TIMEOUT_MS = 5_000
+/** A probe waits for a busy machine and behind a slow line's bulk data; less drops peers that are only busy. */
+export const P2P_PING_TIMEOUT_MS = 10_000
 /** A dial includes DNS, TCP and a handshake; on a WAN under 1 s. */
 export const P2P_DIAL_TIMEOUT_MS = 5_000
 /** First pause before dialing again: a restarted daemon listens within 2 s. */
@@ -166,6 +166,12 @@ export const BLOCK_WANTS_QUEUED_MAX = 256
 export const BLOCK_READ_AHEAD = 2
 /** Blocks in a server's memory over all streams: 64 MiB at the largest block. */
 export const BLOCK_SERVER_BLOCKS_MAX = 32
+/** Blocks sent and not yet confirmed whose buffers a server remembers, per stream; beyond it they are left to the collector. */
+export const BLOCK_UNCONFIRMED_MAX = 64
+/** Buffers of 1 MiB kept for the next blocks while a transfer runs: a window, what is read ahead, and what is being handed on. */
+export const BLOCK_BUFFERS_KEPT = 24
+/** Smaller blocks aren't worth a buffer of 1 MiB. */
+export const BLOCK_POOLED_BYTES_MIN = 64 * 1024
 /** Block streams of one connection: a peer that never reads can hold 8 x 2 of the server's blocks, and no more. */
 export const BLOCK_STREAMS_PER_CONNECTION_MAX = 8
 /** A reader that takes not one byte for so long loses its stream, and the memory behind it is freed. */

@@ -14,6 +14,7 @@ import * as limits from '../core/limits.ts'
 import type { Log } from '../core/ports.ts'
 import { digestCid, RAW } from '../crypto/hash.ts'
 import { BlockProvider, type FetchedBlock, type ProviderLoss, type Want } from './block-provider.ts'
+import type { BufferPool } from './buffer-pool.ts'
 import type { P2pHost } from './host.ts'
 
 /** What a provider did that ended or paused its part in a fetch. `cid` is the digest as a raw CIDv1. */
@@ -37,6 +38,11 @@ export interface FetchOptions {
   readonly signal?: AbortSignal | undefined
   /** Blocks asked for and not yet taken, in bytes, counted as blocks of 1 MiB. @default BLOCK_WINDOW_BYTES */
   readonly windowBytes?: number | undefined
+  /**
+   * Blocks lie in memory that is used again: the caller calls `release` on each when nobody reads it any more.
+   * @default false
+   */
+  readonly pooled?: boolean | undefined
   readonly onProgress?: ((progress: FetchProgress) => void) | undefined
   readonly onProviderFault?: ((peer: PeerId, fault: ProviderFault) => void) | undefined
 }
@@ -66,7 +72,7 @@ export class BlockFetch {
   #wake: (() => void) | undefined
 
   constructor(
-    deps: { host: Pick<P2pHost, 'dialProtocol'>; log: Log },
+    deps: { host: Pick<P2pHost, 'dialProtocol'>; pool: BufferPool; log: Log },
     digests: readonly Uint8Array[],
     peers: readonly PeerId[],
     options: FetchOptions,
@@ -84,8 +90,9 @@ export class BlockFetch {
       onLost: (provider: BlockProvider, wants: readonly Want[], loss: ProviderLoss) =>
         this.#onLost(provider, wants, loss),
     }
+    const pool = options.pooled === true ? deps.pool : undefined
     const unique = new Map(peers.map((peer) => [peer.toString(), peer]))
-    this.#providers = [...unique.values()].map((peer) => new BlockProvider(deps.host, peer, events))
+    this.#providers = [...unique.values()].map((peer) => new BlockProvider({ host: deps.host, pool }, peer, events))
     this.#tick = setInterval(() => this.#onTick(), TICK_MS)
     this.#tick.unref()
     options.signal?.addEventListener('abort', this.#onAbort)
@@ -118,6 +125,7 @@ export class BlockFetch {
     clearInterval(this.#tick)
     this.#options.signal?.removeEventListener('abort', this.#onAbort)
     for (const provider of this.#providers) if (!provider.isLost) provider.close()
+    for (const slot of this.#slots.values()) slot.block?.release()
     this.#slots.clear()
   }
 
@@ -186,11 +194,13 @@ export class BlockFetch {
   #onBlock(provider: BlockProvider, want: Want, block: FetchedBlock): void {
     this.#silent.delete(provider)
     const slot = this.#slots.get(want.index)
-    // A hedged block that another delivered first.
     if (slot !== undefined && slot.block === undefined) {
       slot.block = block
       this.#options.onProgress?.({ index: want.index, bytes: block.bytes, peer: provider.peer })
       this.#notify()
+    } else {
+      // Hedged, and another delivered it first.
+      block.release()
     }
     this.#pump()
   }

@@ -9,6 +9,7 @@ import type { Log } from '../core/ports.ts'
 import { BlockFetch, type FetchOptions } from './block-fetch.ts'
 import { AnswerReader, type AnswerStatus, encodeRequests } from './block-frames.ts'
 import type { FetchedBlock } from './block-provider.ts'
+import { BufferPool } from './buffer-pool.ts'
 import type { P2pHost } from './host.ts'
 import { BLOCKS_PROTOCOL } from './protocols.ts'
 import { piecesOf } from './stream-flow.ts'
@@ -20,6 +21,8 @@ export interface BlockFetcherDeps {
 
 export class BlockFetcher {
   readonly #deps: BlockFetcherDeps
+  readonly #pool = new BufferPool({ bufferBytes: limits.SEGMENT_BYTES, keptMax: limits.BLOCK_BUFFERS_KEPT })
+  #fetching = 0
 
   constructor(deps: BlockFetcherDeps) {
     this.#deps = deps
@@ -72,11 +75,13 @@ export class BlockFetcher {
     providers: readonly PeerId[],
     options: FetchOptions = {},
   ): AsyncGenerator<FetchedBlock, void, undefined> {
-    const fetch = new BlockFetch(this.#deps, digests, providers, options)
+    const fetch = new BlockFetch({ ...this.#deps, pool: this.#pool }, digests, providers, options)
+    this.#fetching++
     try {
       for (let index = 0; index < digests.length; index++) yield await fetch.take(index)
     } finally {
       fetch.close()
+      if (--this.#fetching === 0) this.#pool.clear()
     }
   }
 }

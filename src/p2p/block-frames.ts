@@ -2,7 +2,8 @@
  * Frames of `/apotheca/blocks/1`.
  *
  * Request: kind (1) || sha2-256 digest (32). Answer: status (1) || length (4, big-endian) || that many bytes.
- * Answers come in the order of their requests, so none needs a number.
+ * Answers come in the order of their requests, so none needs a number. `done` has no answer: it tells the server that a
+ * block has arrived whole, so that its buffer can hold another.
  *
  * @see docs/spec/block-exchange.md
  */
@@ -16,13 +17,13 @@ export const DIGEST_BYTES = 32
 export const REQUEST_BYTES = 1 + DIGEST_BYTES
 export const ANSWER_HEAD_BYTES = 5
 
-const KIND_WANT = 1
-const KIND_HAVE = 2
+/** On the wire from 1: a zeroed frame is no request. */
+const KINDS = ['want', 'have', 'done'] as const
 const STATUS_BLOCK = 0
 const STATUS_MISSING = 1
 const STATUS_HAVE = 2
 
-export type RequestKind = 'want' | 'have'
+export type RequestKind = (typeof KINDS)[number]
 export type AnswerStatus = 'block' | 'missing' | 'have'
 
 export interface BlockRequest {
@@ -33,7 +34,7 @@ export interface BlockRequest {
 export function encodeRequests(requests: readonly BlockRequest[]): Uint8Array {
   const bytes = new Uint8Array(requests.length * REQUEST_BYTES)
   requests.forEach((request, index) => {
-    bytes[index * REQUEST_BYTES] = request.kind === 'want' ? KIND_WANT : KIND_HAVE
+    bytes[index * REQUEST_BYTES] = KINDS.indexOf(request.kind) + 1
     bytes.set(request.digest, index * REQUEST_BYTES + 1)
   })
   return bytes
@@ -61,10 +62,9 @@ export class RequestReader {
       offset += take
       if (this.#filled < REQUEST_BYTES) return
       this.#filled = 0
-      const kind = this.#frame[0]
-      if (kind !== KIND_WANT && kind !== KIND_HAVE)
-        throw new FrameError({ code: 'BLOCK_FRAME_MALFORMED', field: 'kind' })
-      onRequest({ kind: kind === KIND_WANT ? 'want' : 'have', digest: this.#frame.slice(1) })
+      const kind = KINDS[(this.#frame[0] ?? 0) - 1]
+      if (kind === undefined) throw new FrameError({ code: 'BLOCK_FRAME_MALFORMED', field: 'kind' })
+      onRequest({ kind, digest: this.#frame.slice(1) })
     }
   }
 }

@@ -1,20 +1,29 @@
 /**
  * One provider of one fetch: a stream of `/apotheca/blocks/1`, the wants it was asked in order, and the check of every
- * block against its digest while it comes in. Nothing is copied: a block is the pieces that the transport delivered.
+ * block against its digest while it comes in. A block is the pieces that the transport delivered; in a pooled fetch they are
+ * copied together, so that they die young: kept, they cost the collector more than the copy.
  */
 import { createHash, type Hash } from 'node:crypto'
 import type { PeerId, Stream, StreamMessageEvent } from '@libp2p/interface'
 import { equals } from 'uint8arrays/equals'
-import { AnswerReader, type AnswerStatus, encodeRequests, FrameError } from './block-frames.ts'
+import { BLOCK_POOLED_BYTES_MIN } from '../core/limits.ts'
+import { AnswerReader, type AnswerStatus, type BlockRequest, encodeRequests, FrameError } from './block-frames.ts'
+import type { BufferPool } from './buffer-pool.ts'
 import type { P2pHost } from './host.ts'
 import { BLOCKS_PROTOCOL } from './protocols.ts'
 import { piecesOf } from './stream-flow.ts'
 
-/** A block whose SHA-256 is `digest`. The parts are views of receive buffers; nobody writes to them again. */
+/** A block whose SHA-256 is `digest`. */
 export interface FetchedBlock {
   readonly digest: Uint8Array
+  /** In a pooled fetch one part, else the pieces that the transport delivered. Nobody writes to them before `release`. */
   readonly parts: readonly Uint8Array[]
   readonly bytes: number
+  /**
+   * Says that nobody reads the parts any more. In a pooled fetch the next block then lies in the same memory. Never called:
+   * the collector takes the block, at its price.
+   */
+  release(): void
 }
 
 /** One position of a fetch. */
@@ -39,10 +48,13 @@ export type ProviderLoss =
 const FIRST_DEPTH = 4
 /** Wants at one provider, in time: enough to cover a round trip and a hiccup, little enough to lose. */
 const DEPTH_MS = 250
+/** Confirmations that are worth a message of their own. */
+const CONFIRMED_TOGETHER = 4
 
 export class BlockProvider {
   readonly peer: PeerId
   readonly #host: Pick<P2pHost, 'dialProtocol'>
+  readonly #pool: BufferPool | undefined
   readonly #events: ProviderEvents
   readonly #closing = new AbortController()
   readonly #reader = new AnswerReader({
@@ -52,21 +64,29 @@ export class BlockProvider {
   })
   /** Asked and not fully answered, in the order asked. */
   #wants: Want[] = []
-  #unsent: Want[] = []
+  #unsent: BlockRequest[] = []
   #stream: Stream | undefined
   #opening = false
+  #flushing = false
   #lost = false
   #status: AnswerStatus = 'missing'
   #parts: Uint8Array[] = []
   #bytes = 0
+  #buffer: Uint8Array | undefined
   #hash: Hash = createHash('sha256')
   #lastByteMs = 0
   #lastBlockMs = 0
   #blockMs = 0
   #missedLast = false
 
-  constructor(host: Pick<P2pHost, 'dialProtocol'>, peer: PeerId, events: ProviderEvents) {
-    this.#host = host
+  /** @param pool - for a pooled fetch. */
+  constructor(
+    deps: { host: Pick<P2pHost, 'dialProtocol'>; pool: BufferPool | undefined },
+    peer: PeerId,
+    events: ProviderEvents,
+  ) {
+    this.#host = deps.host
+    this.#pool = deps.pool
     this.peer = peer
     this.#events = events
   }
@@ -103,9 +123,7 @@ export class BlockProvider {
       this.#lastBlockMs = this.#lastByteMs
     }
     this.#wants.push(want)
-    this.#unsent.push(want)
-    // One frame batch for all wants of one turn.
-    if (this.#unsent.length === 1) queueMicrotask(() => this.#sendWants())
+    this.#enqueue({ kind: 'want', digest: want.digest })
   }
 
   /** Ends the stream without an event. */
@@ -128,17 +146,28 @@ export class BlockProvider {
     this.#wants = []
     this.#unsent = []
     this.#parts = []
+    if (this.#buffer !== undefined) this.#pool?.give(this.#buffer)
+    this.#buffer = undefined
     this.#stream?.abort(new Error(`the provider was given up: ${loss.kind}`))
     this.#events.onLost(this, wants, loss)
   }
 
-  #sendWants(): void {
+  /** One message for all frames of one turn; a confirmation alone waits for a want, or for more of its kind. */
+  #enqueue(request: BlockRequest): void {
+    this.#unsent.push(request)
+    if (this.#flushing || (request.kind === 'done' && this.#unsent.length < CONFIRMED_TOGETHER)) return
+    this.#flushing = true
+    queueMicrotask(() => this.#send())
+  }
+
+  #send(): void {
+    this.#flushing = false
     if (this.#lost || this.#unsent.length === 0) return
     if (this.#stream === undefined) {
       if (!this.#opening) this.#open().catch((error: unknown) => this.#gone(error))
       return
     }
-    const frames = encodeRequests(this.#unsent.map(({ digest }) => ({ kind: 'want', digest })))
+    const frames = encodeRequests(this.#unsent)
     this.#unsent = []
     try {
       // A window of wants is half a kilobyte: no need to wait for room.
@@ -159,7 +188,7 @@ export class BlockProvider {
     stream.addEventListener('message', (event: StreamMessageEvent) => this.#onMessage(event))
     stream.addEventListener('remoteCloseWrite', () => this.#gone('the provider closed the stream'))
     stream.addEventListener('close', (event) => this.#gone(event.error ?? 'the stream was closed'))
-    this.#sendWants()
+    this.#send()
   }
 
   #gone(reason: unknown): void {
@@ -179,7 +208,7 @@ export class BlockProvider {
     }
   }
 
-  #onHead(status: AnswerStatus, _bytes: number): void {
+  #onHead(status: AnswerStatus, bytes: number): void {
     // An answer to nothing, or of a kind that was not asked for.
     if (this.#wants.length === 0 || status === 'have') {
       throw new FrameError({ code: 'BLOCK_FRAME_MALFORMED', field: 'answer' })
@@ -188,12 +217,16 @@ export class BlockProvider {
     this.#parts = []
     this.#bytes = 0
     this.#hash = createHash('sha256')
+    const pool = this.#pool
+    const isPooled = pool !== undefined && bytes >= BLOCK_POOLED_BYTES_MIN && bytes <= pool.bufferBytes
+    this.#buffer = isPooled ? pool.take() : undefined
   }
 
   #onPart(part: Uint8Array): void {
-    this.#parts.push(part)
-    this.#bytes += part.length
     this.#hash.update(part)
+    if (this.#buffer === undefined) this.#parts.push(part)
+    else this.#buffer.set(part, this.#bytes)
+    this.#bytes += part.length
   }
 
   #onEnd(): void {
@@ -204,18 +237,31 @@ export class BlockProvider {
       this.#events.onMissing(this, want)
       return
     }
-    const block = { digest: want.digest, parts: this.#parts, bytes: this.#bytes }
-    this.#parts = []
     if (!equals(this.#hash.digest(), want.digest)) {
       // The altered block's want is among those it leaves.
       this.#wants.unshift(want)
       this.lose({ kind: 'altered', want })
       return
     }
+    this.#enqueue({ kind: 'done', digest: want.digest })
     const nowMs = performance.now()
     const tookMs = nowMs - this.#lastBlockMs
     this.#lastBlockMs = nowMs
     this.#blockMs = this.#blockMs === 0 ? tookMs : 0.8 * this.#blockMs + 0.2 * tookMs
-    this.#events.onBlock(this, want, block)
+    this.#events.onBlock(this, want, this.#takeBlock(want.digest))
+  }
+
+  #takeBlock(digest: Uint8Array): FetchedBlock {
+    const bytes = this.#bytes
+    let buffer = this.#buffer
+    const parts = buffer === undefined ? this.#parts : [buffer.subarray(0, bytes)]
+    this.#parts = []
+    this.#buffer = undefined
+    const release = (): void => {
+      if (buffer !== undefined) this.#pool?.give(buffer)
+      // Said twice is said once: by then the buffer may be another block's.
+      buffer = undefined
+    }
+    return { digest, parts, bytes, release }
   }
 }

@@ -3,7 +3,7 @@
  *
  * `send()` returning false means "the transport is full", but nothing bounds what is then appended, and `onDrain()` of
  * `@libp2p/utils` 7 settles at once after its first use (its promise is never renewed). So writers here wait for the
- * stream's own write buffer to be empty: the muxer and the encrypter below still hold enough to keep the line busy.
+ * stream's own write buffer to be empty, and for the transport to have room: the kernel still holds enough to keep the line busy.
  */
 import type { Stream } from '@libp2p/interface'
 import { CodedError } from '../core/coded-error.ts'
@@ -12,48 +12,52 @@ export type StreamFault = { code: 'STREAM_STALLED'; stallMs: number } | { code: 
 export class StreamError extends CodedError<StreamFault> {}
 
 /**
- * Waits until everything sent so far has left the stream's write buffer.
+ * Waits until everything sent so far has left the stream's write buffer, the transport takes more, and every other stream
+ * of the connection has had its turn. Without the last, a bulk stream that is always ready starves pings, gossip and
+ * requests: the muxer serves its streams in the order of their opening.
  *
- * @param stallMs - longest time without one byte leaving.
+ * @param stallMs - longest time in which nothing moves.
  * @throws {StreamError} `STREAM_STALLED`, `STREAM_CLOSED`.
  */
-export function flushed(stream: Stream, stallMs: number): Promise<void> {
+export async function flushed(stream: Stream, stallMs: number): Promise<void> {
+  do {
+    while (stream.writeBufferLength > 0 || stream.writableNeedsDrain) await movement(stream, stallMs)
+    // What the others send now, in their microtasks, may fill the transport again.
+    await new Promise<void>((resolve) => {
+      setImmediate(resolve)
+    })
+  } while (!isClosed(stream) && stream.writableNeedsDrain)
+  if (isClosed(stream)) throw new StreamError({ code: 'STREAM_CLOSED' })
+}
+
+/** Settles when the stream has passed something on. */
+function movement(stream: Stream, stallMs: number): Promise<void> {
   return new Promise((resolve, reject) => {
     if (isClosed(stream)) {
       reject(new StreamError({ code: 'STREAM_CLOSED' }))
       return
     }
-    let bufferedBytes = stream.writeBufferLength
-    if (bufferedBytes === 0) {
-      resolve()
-      return
-    }
     const end = (): void => {
-      clearInterval(timer)
-      stream.removeEventListener('idle', onIdle)
+      clearTimeout(timer)
+      stream.removeEventListener('idle', onMove)
+      stream.removeEventListener('drain', onMove)
       stream.removeEventListener('close', onClose)
     }
-    const onIdle = (): void => {
-      if (stream.writeBufferLength > 0) return
+    const onMove = (): void => {
       end()
-      // An abort empties the buffer, too.
-      if (isClosed(stream)) reject(new StreamError({ code: 'STREAM_CLOSED' }))
-      else resolve()
+      resolve()
     }
     const onClose = (): void => {
       end()
       reject(new StreamError({ code: 'STREAM_CLOSED' }))
     }
-    const timer = setInterval(() => {
-      if (stream.writeBufferLength < bufferedBytes) {
-        bufferedBytes = stream.writeBufferLength
-        return
-      }
+    const timer = setTimeout(() => {
       end()
       reject(new StreamError({ code: 'STREAM_STALLED', stallMs }))
     }, stallMs)
     timer.unref()
-    stream.addEventListener('idle', onIdle)
+    stream.addEventListener('idle', onMove)
+    stream.addEventListener('drain', onMove)
     stream.addEventListener('close', onClose)
   })
 }

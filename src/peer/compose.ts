@@ -12,14 +12,13 @@ import { encodeGenesis, parseGenesisJson } from '../ledger/genesis.ts'
 import { Mempool } from '../ledger/mempool.ts'
 import { BlockFetcher } from '../p2p/block-fetcher.ts'
 import { BlockServer } from '../p2p/block-server.ts'
-import type { MemberHelia } from '../p2p/helia-node.ts'
 import { type P2pHost, startHost } from '../p2p/host.ts'
 import { MemberDialer } from '../p2p/member-dialer.ts'
 import { BlockStore, RemoveCapability } from '../store/block-store.ts'
-import { HeliaBlockstore } from '../store/helia-blockstore.ts'
 import { LevelStore } from '../store/level-store.ts'
 import { PrefixStore } from '../store/prefix-store.ts'
 import { UploadJournal } from '../store/upload-journal.ts'
+import { BitswapOnDemand } from './bitswap-on-demand.ts'
 import type { PeerConfig } from './config.ts'
 import { ContentService } from './content.ts'
 import { PeerError } from './faults.ts'
@@ -110,27 +109,11 @@ async function openAll(
   const scrubs = new ScrubSchedule({ store, state: new PrefixStore(state, 'scrub/'), clock, log }, config.store)
   scrubs.start()
   closers.push(async () => scrubs.stop())
-  // Helia loads most of the code and serves only other IPFS programs: nobody waits for it.
-  const helia = startBitswap({ host, store, log }, deps.onFailure)
-  closers.push(async () => {
-    await (await helia)?.stop()
-  })
+  const bitswap = new BitswapOnDemand({ host, store, log, onFailure: deps.onFailure })
+  bitswap.start()
+  closers.push(async () => bitswap.stop())
   const { institution } = config
   return { institution, identity, chain, mempool, ledger, store, content, uploads, objects, host, dialer, close }
-}
-
-async function startBitswap(
-  parts: { host: P2pHost; store: BlockStore; log: Log },
-  onFailure: (error: unknown) => void,
-): Promise<MemberHelia | undefined> {
-  const { host, log, store } = parts
-  try {
-    const { startHelia } = await import('../p2p/helia-node.ts')
-    return await startHelia({ host, blockstore: new HeliaBlockstore(store), log })
-  } catch (error) {
-    onFailure(error)
-    return undefined
-  }
 }
 
 async function readGenesis(file: string): Promise<Uint8Array> {

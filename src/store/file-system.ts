@@ -25,6 +25,7 @@ export interface FileSystem {
   readdir(path: string): Promise<string[]>
   rename(from: string, to: string): Promise<void>
   unlink(path: string): Promise<void>
+  stat(path: string): Promise<{ size: number }>
   statfs(path: string): Promise<{ bavail: number; bsize: number }>
 }
 
@@ -39,6 +40,7 @@ export const nodeFileSystem: FileSystem = {
   readdir: (path) => nodeFs.readdir(path),
   rename: (from, to) => nodeFs.rename(from, to),
   unlink: (path) => nodeFs.unlink(path),
+  stat: (path) => nodeFs.stat(path),
   statfs: (path) => nodeFs.statfs(path),
 }
 

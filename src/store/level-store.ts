@@ -100,7 +100,7 @@ export class LevelStore implements KeyValueStore {
       for (;;) {
         const entry = await iterator.next()
         if (entry === undefined) return
-        yield { key: entry[0], value: this.#unsealed(entry[0], entry[1]) }
+        yield { key: plain(entry[0]), value: this.#unsealed(entry[0], entry[1]) }
       }
     } catch (error) {
       throw this.#readFault(error)
@@ -159,7 +159,7 @@ export class LevelStore implements KeyValueStore {
 
   #unsealed(key: Uint8Array, stored: Uint8Array): Uint8Array {
     const end = stored.length - CRC_BYTES
-    const value = stored.subarray(0, Math.max(0, end))
+    const value = plain(stored).subarray(0, Math.max(0, end))
     const crc = end < 0 ? undefined : new DataView(stored.buffer, stored.byteOffset + end, CRC_BYTES).getUint32(0)
     if (crc !== crc32c(value, crc32c(key))) throw this.#damaged('value', undefined)
     return value
@@ -197,6 +197,11 @@ function sealed(key: Uint8Array, value: Uint8Array): Uint8Array {
   stored.set(value)
   new DataView(stored.buffer).setUint32(value.length, crc32c(value, crc32c(key)))
   return stored
+}
+
+/** LevelDB hands out Buffers, whose `slice` is another than that of the array they seem to be. */
+function plain(bytes: Uint8Array): Uint8Array {
+  return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length)
 }
 
 /** abstract-level wraps the reason of a failed open. */

@@ -24,6 +24,7 @@ export interface PackEntry {
   /** Of the payload, in bytes. */
   readonly length: number
   readonly state: (typeof STATES)[number]
+  /** A view that may not outlive the moment: copy what is kept. */
   readonly digest: Uint8Array
 }
 
@@ -47,12 +48,14 @@ export function encodePackIndex(salt: Uint8Array, coveredBytes: number, entries:
   return bytes
 }
 
+export interface PackIndex {
+  readonly coveredBytes: number
+  /** By offset, made one by one: a pack of tiny blocks has a quarter of a million. */
+  entries(): Generator<PackEntry>
+}
+
 /** @returns undefined when these bytes are not, or not wholly, an index of the pack with this salt. */
-export function decodePackIndex(
-  bytes: Uint8Array,
-  salt: Uint8Array,
-  packBytes: number,
-): { coveredBytes: number; entries: PackEntry[] } | undefined {
+export function decodePackIndex(bytes: Uint8Array, salt: Uint8Array, packBytes: number): PackIndex | undefined {
   if (bytes.length < HEADER_BYTES + CRC_BYTES) return undefined
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
   const end = bytes.length - CRC_BYTES
@@ -62,18 +65,28 @@ export function decodePackIndex(
   if (!MAGIC.every((byte, i) => bytes[i] === byte)) return undefined
   for (let i = 0; i < PACK_SALT_BYTES; i++) if (bytes[8 + i] !== salt[i]) return undefined
   const coveredBytes = Number(view.getBigUint64(16))
-  if (coveredBytes > packBytes) return undefined
-  const entries: PackEntry[] = []
+  if (coveredBytes > packBytes || !areRecords(view, end, coveredBytes)) return undefined
+  return {
+    coveredBytes,
+    *entries() {
+      for (let at = HEADER_BYTES; at < end; at += ENTRY_BYTES) {
+        const digest = bytes.subarray(at + 12, at + 12 + DIGEST_BYTES)
+        const state = STATES[view.getUint32(at + 8)] ?? 'damaged'
+        yield { offset: view.getUint32(at), length: view.getUint32(at + 4), state, digest }
+      }
+    },
+  }
+}
+
+/** Whether the entries are records that may stand one after another. */
+function areRecords(view: DataView, end: number, coveredBytes: number): boolean {
   let next = PACK_MARK.length
   for (let at = HEADER_BYTES; at < end; at += ENTRY_BYTES) {
     const offset = view.getUint32(at)
     const length = view.getUint32(at + 4)
-    const state = STATES[view.getUint32(at + 8)]
-    if (state === undefined || offset < next || offset % RECORD_ALIGN_BYTES !== 0 || length > BLOCK_BYTES_MAX)
-      return undefined
+    if (offset < next || offset % RECORD_ALIGN_BYTES !== 0 || length > BLOCK_BYTES_MAX) return false
     next = offset + recordBytes(length)
-    if (next > coveredBytes) return undefined
-    entries.push({ offset, length, state, digest: bytes.slice(at + 12, at + 12 + DIGEST_BYTES) })
+    if (next > coveredBytes || view.getUint32(at + 8) >= STATES.length) return false
   }
-  return { coveredBytes, entries }
+  return true
 }

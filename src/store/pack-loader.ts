@@ -5,16 +5,18 @@
  */
 import type { Log } from '../core/ports.ts'
 import type { BlockIndex, BlockPlace } from './block-index.ts'
-import { ASIDE_SUFFIX, type OpenFile, openFile, readAt, unlinkIfThere } from './file-system.ts'
+import { ASIDE_SUFFIX, type OpenFile, openFile, readAt, syncFolder, unlinkIfThere } from './file-system.ts'
 import { INDEX_SUFFIX, type Pack, type PackFolder } from './pack-folder.ts'
-import { decodePackIndex, type PackEntry } from './pack-index-file.ts'
+import { decodePackIndex, type PackEntry, type PackIndex } from './pack-index-file.ts'
 import { PACK_MARK, recordBytes, stateMagic } from './pack-record.ts'
-import { scanPack } from './pack-scan.ts'
+import { type ScanResult, scanPack } from './pack-scan.ts'
 import type { Quarantine } from './quarantine.ts'
 import type { SyncGuard } from './sync-guard.ts'
 
 /** Packs read side by side: as many as the thread pool has threads. */
 const PARALLEL_PACKS = 4
+/** Records marked under one sync. */
+const MARKS_AT_ONCE = 1_024
 
 export interface PackLoaderDeps {
   readonly folder: PackFolder
@@ -37,14 +39,17 @@ export async function loadPacks(deps: PackLoaderDeps): Promise<LoadedPacks> {
   const { folder } = deps
   const names = await folder.fs.readdir(folder.dir)
   for (const name of names) if (name.endsWith(ASIDE_SUFFIX)) await unlinkIfThere(folder.fs, `${folder.dir}/${name}`)
+  // What a killed process did to names may be seen now and not be on the disk yet: an index file could come back.
+  await deps.guard.run(() => syncFolder(folder.fs, folder.dir))
   const orphans = folder.adopt(names)
   const newest = await dropUnborn(deps)
   const scanned: Pack[] = []
   const duplicates: BlockPlace[] = []
   const load = async (pack: Pack): Promise<void> => {
-    const { entries, indexHeld } = await readPack(deps, pack, pack === newest)
+    const indexHeld = await readPack(deps, pack, pack === newest, (entry) =>
+      duplicates.push(...enter(deps, pack, entry)),
+    )
     if (!indexHeld) scanned.push(pack)
-    for (const entry of entries) duplicates.push(...enter(deps, pack, entry))
   }
   const waiting = [...folder.packs]
   const next = async (): Promise<void> => {
@@ -58,7 +63,7 @@ export async function loadPacks(deps: PackLoaderDeps): Promise<LoadedPacks> {
 /** An index file goes before its pack does: one that is alone tells of a pack that somebody took away. */
 async function reportMissing(deps: PackLoaderDeps, name: string, salt: Uint8Array): Promise<void> {
   const index = await readIndexFile(deps, name, salt, Number.MAX_SAFE_INTEGER)
-  const missing = (index?.entries ?? []).filter(({ digest }) => deps.index.find(digest) === undefined)
+  const missing = [...(index?.entries() ?? [])].filter(({ digest }) => deps.index.find(digest) === undefined)
   for (const { digest } of missing) deps.quarantine.addMissing(digest)
   if (missing.length > 0)
     deps.log.error({ index: name, blocks: missing.length }, 'a pack is gone; its blocks await repair')
@@ -68,7 +73,7 @@ async function reportMissing(deps: PackLoaderDeps, name: string, salt: Uint8Arra
 async function dropUnborn(deps: PackLoaderDeps): Promise<Pack | undefined> {
   const { folder } = deps
   for (const pack of folder.packs.toReversed()) {
-    const size = await folder.withFile(pack.number, async (file) => (await file.stat()).size)
+    const { size } = await folder.fs.stat(folder.packPath(pack))
     if (size > PACK_MARK.length) return pack
     await folder.remove(pack)
   }
@@ -100,39 +105,66 @@ function enter(deps: PackLoaderDeps, pack: Pack, entry: PackEntry): BlockPlace[]
   return [older]
 }
 
+/** @returns whether the index file told all. */
 async function readPack(
   deps: PackLoaderDeps,
   pack: Pack,
   newest: boolean,
-): Promise<{ entries: readonly PackEntry[]; indexHeld: boolean }> {
+  take: (entry: PackEntry) => void,
+): Promise<boolean> {
+  const { size } = await deps.folder.fs.stat(deps.folder.packPath(pack))
+  const cached = await readIndex(deps, pack, size)
+  for (const entry of cached?.entries() ?? []) take(entry)
+  const from = cached?.coveredBytes ?? PACK_MARK.length
+  pack.indexedBytes = from
+  pack.sizeBytes = size
+  const told = cached !== undefined && from >= size
+  if (newest || !told) await readRest(deps, pack, { from, newest, take })
+  return told
+}
+
+/** Reads what the index file doesn't tell, from the pack itself. */
+async function readRest(
+  deps: PackLoaderDeps,
+  pack: Pack,
+  { from, newest, take }: { from: number; newest: boolean; take: (entry: PackEntry) => void },
+): Promise<void> {
   const { folder, guard } = deps
-  return folder.withFile(pack.number, async (file) => {
-    const { size } = await file.stat()
-    const cached = await readIndex(deps, pack, size)
-    const from = cached?.coveredBytes ?? PACK_MARK.length
-    const scan = await scanPack(file, { salt: pack.salt, from, sizeBytes: size, verify: newest })
+  const size = pack.sizeBytes
+  await folder.withFile(pack.number, async (file) => {
+    const scan = await scanPack(file, { salt: pack.salt, from, sizeBytes: size, verify: newest, onEntry: take })
     const lost = [...scan.lost]
     if (scan.torn && !newest) lost.push({ offset: scan.endBytes, bytes: size - scan.endBytes })
     if (newest) await settleEnd(deps, file, scan.torn, scan.endBytes, size)
-    if (newest) await guard.run(() => file.datasync())
-    pack.sizeBytes = scan.torn && !newest ? size : scan.endBytes
-    for (const region of lost) {
-      deps.log.error(
-        { pack: pack.name, ...region },
-        'a part of a pack is damaged beyond recognition; it was left in place',
-      )
-      pack.lost.push(region)
-      pack.keptBytes += region.bytes
-    }
-    // The next start may not read payloads again: the header must say it.
-    for (const offset of scan.unmarked) await folder.rewrite(pack, offset, stateMagic('damaged'))
-    for (const entry of scan.entries) {
-      if (entry.state === 'damaged') deps.log.error({ pack: pack.name, offset: entry.offset }, 'a block is damaged')
-    }
-    pack.indexedBytes = from
-    const entries = [...(cached?.entries ?? []), ...scan.entries]
-    return { entries, indexHeld: cached !== undefined && from >= size }
+    // A killed process may have left records and their states in the page cache only. Where an index file tells all, none
+    // has changed since it was written.
+    await guard.run(() => file.datasync())
+    if (newest || !scan.torn) pack.sizeBytes = scan.endBytes
+    await reportDamage(deps, pack, lost, scan.unmarked)
   })
+}
+
+async function reportDamage(
+  deps: PackLoaderDeps,
+  pack: Pack,
+  lost: ScanResult['lost'],
+  unmarked: readonly number[],
+): Promise<void> {
+  for (const region of lost) {
+    deps.log.error(
+      { pack: pack.name, ...region },
+      'a part of a pack is damaged beyond recognition; it was left in place',
+    )
+    pack.lost.push(region)
+    pack.keptBytes += region.bytes
+  }
+  if (unmarked.length === 0) return
+  deps.log.error({ pack: pack.name, blocks: unmarked.length }, 'blocks at the end of the newest pack are damaged')
+  // The next start may not read payloads again: the headers must say it.
+  for (let i = 0; i < unmarked.length; i += MARKS_AT_ONCE) {
+    const some = unmarked.slice(i, i + MARKS_AT_ONCE)
+    await Promise.all(some.map((offset) => deps.folder.rewrite(pack, offset, stateMagic('damaged'))))
+  }
 }
 
 /** Cuts off a write that stopped; brings the length to where the next record goes. */
@@ -147,11 +179,7 @@ async function settleEnd(
   if (endBytes !== size) await deps.guard.run(() => file.truncate(endBytes))
 }
 
-async function readIndex(
-  deps: PackLoaderDeps,
-  pack: Pack,
-  packBytes: number,
-): Promise<{ coveredBytes: number; entries: PackEntry[] } | undefined> {
+async function readIndex(deps: PackLoaderDeps, pack: Pack, packBytes: number): Promise<PackIndex | undefined> {
   return pack.indexed ? readIndexFile(deps, `${pack.name}${INDEX_SUFFIX}`, pack.salt, packBytes) : undefined
 }
 
@@ -160,7 +188,7 @@ async function readIndexFile(
   name: string,
   salt: Uint8Array,
   packBytes: number,
-): Promise<{ coveredBytes: number; entries: PackEntry[] } | undefined> {
+): Promise<PackIndex | undefined> {
   const { folder, log } = deps
   try {
     const file = await openFile(folder.fs, `${folder.dir}/${name}`, 'r')

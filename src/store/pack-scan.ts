@@ -5,6 +5,7 @@
  * and reports what lies between as lost; it never gives up what comes after. A record that a crash cut short can only be at
  * the very end: nothing valid follows, and it looks like a write that stopped (`torn`); anything else is damage.
  */
+import { BLOCK_BYTES_MAX } from '../core/limits.ts'
 import { sha256 } from '../crypto/hash.ts'
 import { type OpenFile, readAt } from './file-system.ts'
 import type { PackEntry } from './pack-index-file.ts'
@@ -19,6 +20,8 @@ import {
 
 /** Read at once while hopping: many small records, or one header of a large one. */
 const WINDOW_BYTES = 64 * 1024
+/** The same where payloads are checked: holds the largest record and more. */
+const VERIFY_WINDOW_BYTES = 2 * BLOCK_BYTES_MAX
 /** A disk can't read one sector or page: go on after it. */
 const UNREADABLE_STEP_BYTES = 4_096
 
@@ -29,10 +32,11 @@ export interface ScanOptions {
   readonly sizeBytes: number
   /** Check payloads too: they were perhaps not yet durable. Else only headers are read. */
   readonly verify: boolean
+  /** Told each record that is not removed, in the order of the pack. */
+  readonly onEntry: (entry: PackEntry) => void
 }
 
 export interface ScanResult {
-  readonly entries: readonly PackEntry[]
   /** Offsets of damaged records whose headers still say `live`. */
   readonly unmarked: readonly number[]
   /** Bytes that belong to no record any more. */
@@ -51,25 +55,29 @@ export async function scanPack(file: OpenFile, options: ScanOptions): Promise<Sc
 class PackScan {
   readonly #file: OpenFile
   readonly #options: ScanOptions
-  readonly #entries: PackEntry[] = []
   readonly #lost: { offset: number; bytes: number }[] = []
   readonly #unmarked: number[] = []
-  #window: Uint8Array = new Uint8Array(0)
+  /** What was read last: `#windowBytes` bytes from `#windowAt` on. One buffer for all reads. */
+  readonly #window: Uint8Array
   #windowAt = 0
+  #windowBytes = 0
 
   constructor(file: OpenFile, options: ScanOptions) {
     this.#file = file
     this.#options = options
+    this.#window = new Uint8Array(options.verify ? VERIFY_WINDOW_BYTES : WINDOW_BYTES)
   }
 
   async run(): Promise<ScanResult> {
     const { from, sizeBytes, salt } = this.#options
     let at = from
     while (at < sizeBytes) {
-      const head = await this.#bytes(at, RECORD_HEADER_BYTES)
+      // Awaits only where something must be read: there may be millions of records.
+      const head = this.#held(at, RECORD_HEADER_BYTES) ?? (await this.#read(at, RECORD_HEADER_BYTES))
       const header = head === undefined ? undefined : readRecordHeader(head, salt, at)
       if (header !== undefined && at + RECORD_HEADER_BYTES + header.length <= sizeBytes) {
-        await this.#take(header, at)
+        const whole = this.#isTrusted(header) || isNamed(await this.#payload(header, at), header)
+        this.#take(header, at, whole)
         at += recordBytes(header.length)
         continue
       }
@@ -86,15 +94,18 @@ class PackScan {
   }
 
   #result(endBytes: number, torn: boolean): ScanResult {
-    return { entries: this.#entries, unmarked: this.#unmarked, lost: this.#lost, endBytes, torn }
+    return { unmarked: this.#unmarked, lost: this.#lost, endBytes, torn }
   }
 
-  async #take(header: RecordHeader, offset: number): Promise<void> {
-    const { state, length, digest } = header
+  /** Whether the payload need not be looked at. */
+  #isTrusted({ state }: RecordHeader): boolean {
+    return state !== 'live' || !this.#options.verify
+  }
+
+  #take({ state, length, digest }: RecordHeader, offset: number, whole: boolean): void {
     if (state === 'removed') return
-    const whole = state === 'live' && (!this.#options.verify || (await this.#payloadIsRight(header, offset)))
-    if (state === 'live' && !whole) this.#unmarked.push(offset)
-    this.#entries.push({ offset, length, digest, state: whole ? 'live' : 'damaged' })
+    if (!whole) this.#unmarked.push(offset)
+    this.#options.onEntry({ offset, length, digest, state: state === 'live' && whole ? 'live' : 'damaged' })
   }
 
   /** Too short for a header, or nothing but the zeros of a length that was durable before its bytes. */
@@ -102,7 +113,7 @@ class PackScan {
     const { sizeBytes } = this.#options
     if (sizeBytes - at < RECORD_HEADER_BYTES) return true
     for (let position = at; position < sizeBytes; position += WINDOW_BYTES) {
-      const bytes = await this.#bytes(position, Math.min(WINDOW_BYTES, sizeBytes - position))
+      const bytes = await this.#read(position, WINDOW_BYTES)
       if (bytes === undefined || bytes.some((byte) => byte !== 0)) return false
     }
     return true
@@ -113,48 +124,61 @@ class PackScan {
     const { sizeBytes, salt } = this.#options
     let at = from
     while (at + RECORD_HEADER_BYTES <= sizeBytes) {
-      const head = await this.#bytes(at, RECORD_HEADER_BYTES)
+      const head = this.#held(at, RECORD_HEADER_BYTES) ?? (await this.#read(at, RECORD_HEADER_BYTES))
       if (head === undefined) {
         at += UNREADABLE_STEP_BYTES - (at % UNREADABLE_STEP_BYTES)
         continue
       }
       const header = readRecordHeader(head, salt, at)
-      if (header !== undefined && (header.state !== 'live' || (await this.#payloadIsRight(header, at)))) return at
+      if (header !== undefined && (header.state !== 'live' || isNamed(await this.#payload(header, at), header)))
+        return at
       at += RECORD_ALIGN_BYTES
     }
     return undefined
   }
 
-  async #payloadIsRight(header: RecordHeader, offset: number): Promise<boolean> {
+  async #payload({ length }: RecordHeader, offset: number): Promise<Uint8Array | undefined> {
+    const start = offset + RECORD_HEADER_BYTES
+    const held = this.#held(start, length)
+    if (held !== undefined || length <= this.#window.length) return held ?? this.#read(start, length)
     try {
-      const payload = await readAt(this.#file, offset + RECORD_HEADER_BYTES, header.length)
-      return payload.length === header.length && sha256(payload).every((byte, i) => header.digest[i] === byte)
+      return await readAt(this.#file, start, length)
     } catch {
       // The disk can't read it: as good as wrong.
-      return false
-    }
-  }
-
-  /** `length` bytes at `at`, fewer at the end of the file; undefined where the disk can't read them. */
-  async #bytes(at: number, length: number): Promise<Uint8Array | undefined> {
-    const start = at - this.#windowAt
-    if (start >= 0 && start + length <= this.#window.length) return this.#window.subarray(start, start + length)
-    try {
-      this.#window = await readAt(this.#file, at, Math.max(length, WINDOW_BYTES))
-    } catch {
-      this.#window = new Uint8Array(0)
-      return this.#single(at, length)
-    }
-    this.#windowAt = at
-    return this.#window.subarray(0, length)
-  }
-
-  /** One unreadable sector must not hide its neighbours. */
-  async #single(at: number, length: number): Promise<Uint8Array | undefined> {
-    try {
-      return await readAt(this.#file, at, length)
-    } catch {
       return undefined
     }
   }
+
+  #held(at: number, length: number): Uint8Array | undefined {
+    const start = at - this.#windowAt
+    if (start < 0 || start + length > this.#windowBytes) return undefined
+    return this.#window.subarray(start, start + length)
+  }
+
+  /** Reads on from `at`. @returns `length` bytes, fewer at the end of the file; undefined where the disk can't read them. */
+  async #read(at: number, length: number): Promise<Uint8Array | undefined> {
+    const left = this.#options.sizeBytes - at
+    this.#windowAt = at
+    try {
+      this.#windowBytes = await this.#fill(at, Math.min(this.#window.length, left))
+    } catch {
+      // One unreadable sector must not hide its neighbours.
+      this.#windowBytes = await this.#fill(at, Math.min(length, left)).catch(() => 0)
+    }
+    return this.#held(at, Math.min(length, left))
+  }
+
+  async #fill(at: number, length: number): Promise<number> {
+    let filled = 0
+    while (filled < length) {
+      const { bytesRead } = await this.#file.read(this.#window, filled, length - filled, at + filled)
+      if (bytesRead === 0) break
+      filled += bytesRead
+    }
+    return filled
+  }
+}
+
+function isNamed(payload: Uint8Array | undefined, { length, digest }: RecordHeader): boolean {
+  return payload?.length === length && sha256(payload).every((byte, i) => digest[i] === byte)
 }

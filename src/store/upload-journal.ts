@@ -112,6 +112,8 @@ export class UploadJournal {
         const id = name.slice(0, -SUFFIX.length)
         if (name.endsWith(SUFFIX) && ID_PATTERN.test(id)) await this.#recover(id)
       }
+      // What a killed process began or forgot may be seen now and not be on the disk yet.
+      await this.#guard.run(() => syncFolder(this.#fs, this.#dir))
     } catch (error) {
       if (error instanceof StoreError) throw error
       throw new StoreError({ code: 'STORE_FOLDER_UNUSABLE', dir: this.#dir, reason: reasonOf(error) }, { cause: error })

@@ -3,9 +3,13 @@ import { createHash } from 'node:crypto'
 import type { BlockSource } from '../../../src/p2p/block-server.ts'
 
 export function blockOf(index: number, bytes: number): Uint8Array {
-  const block = new Uint8Array(bytes).fill(index % 251)
-  new DataView(block.buffer).setUint32(0, index)
-  return block
+  return writeBlock(index, new Uint8Array(bytes))
+}
+
+function writeBlock(index: number, into: Uint8Array): Uint8Array {
+  into.fill(index % 251)
+  new DataView(into.buffer, into.byteOffset).setUint32(0, index)
+  return into
 }
 
 export function digestOf(block: Uint8Array): Uint8Array {
@@ -36,6 +40,19 @@ export class TestSource implements BlockSource {
     if (index === undefined) return undefined
     this.reads++
     return blockOf(index, this.#bytes)
+  }
+}
+
+/** Reads into the server's buffers, and remembers which: how many there were, and how often each was used. */
+export class ReusingSource extends TestSource {
+  readonly buffers = new Set<Uint8Array>()
+
+  async readInto(digest: Uint8Array, into: Uint8Array): Promise<number | undefined> {
+    const block = await this.readUnverified(digest)
+    if (block === undefined || block.length > into.length) return block?.length
+    this.buffers.add(into)
+    into.set(block)
+    return block.length
   }
 }
 

@@ -19,7 +19,7 @@ function cut(bytes: Uint8Array, cuts: readonly number[]): Uint8Array[] {
 
 const digest = fc.uint8Array({ minLength: 32, maxLength: 32 })
 const request: fc.Arbitrary<BlockRequest> = fc.record({
-  kind: fc.constantFrom('want' as const, 'have' as const),
+  kind: fc.constantFrom('want' as const, 'have' as const, 'done' as const),
   digest,
 })
 const answer = fc.oneof(
@@ -84,6 +84,7 @@ test('a block of exactly the limit is accepted', () => {
   expect(() => new AnswerReader(quiet).push(encodeAnswerHead('block', BLOCK_BYTES_MAX))).not.toThrow()
 })
 
-test('an unknown kind of request is refused', () => {
-  expect(() => new RequestReader().push(new Uint8Array(33), () => undefined)).toThrow(FrameError)
+test.each([0, 4, 255])('a request of the unknown kind %i is refused', (kind) => {
+  const frame = Uint8Array.of(kind, ...new Uint8Array(32))
+  expect(() => new RequestReader().push(frame, () => undefined)).toThrow(FrameError)
 })

@@ -49,7 +49,9 @@ test('an index file reads back; with any bit flipped, cut short, or of another p
     { offset: 1_064, length: 0, state: 'damaged' as const, digest: block(7).digest },
   ]
   const bytes = encodePackIndex(salt, 1_112, entries)
-  expect(decodePackIndex(bytes, salt, 2_000)).toEqual({ coveredBytes: 1_112, entries })
+  const index = decodePackIndex(bytes, salt, 2_000)
+  expect(index?.coveredBytes).toBe(1_112)
+  expect([...(index?.entries() ?? [])]).toEqual(entries)
   for (let bit = 0; bit < bytes.length * 8; bit++) {
     const flipped = bytes.slice()
     flipped[bit >> 3] = (flipped[bit >> 3] ?? 0) ^ (1 << (bit & 7))

@@ -252,6 +252,12 @@ export class SimDisk implements FileSystem {
     this.#name(from, undefined)
   }
 
+  async stat(path: string): Promise<{ size: number }> {
+    const inode = this.#files.get(path)
+    if (inode === undefined) throw new SystemError('ENOENT')
+    return { size: inode.bytes.length }
+  }
+
   async unlink(path: string): Promise<void> {
     await this.#step('unlink', path)
     if (!this.#files.has(path)) throw new SystemError('ENOENT')
