@@ -1,7 +1,7 @@
 /**
  * The libp2p host of a peer: TCP, TLS 1.3 first and Noise for other IPFS programs, yamux, identify, gossipsub, members only.
  *
- * @see docs/decisions/0020-members-only-transport.md, 0021-transport-options.md
+ * @see docs/decisions/0020-members-only-transport.md, 0021-turns-and-probes.md
  */
 import { gossipsub, type GossipSub } from '@chainsafe/libp2p-gossipsub'
 import { generateKeyPairFromSeed } from '@libp2p/crypto/keys'

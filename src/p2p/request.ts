@@ -157,7 +157,8 @@ class FrameCollector {
       else if (this.#missing() === 0) resolve()
     })
     const start = this.#headBytes + LENGTH_BYTES
-    const bytes = this.#received.subarray(0, start + this.#bodyBytes())
+    // A copy of its own, and a plain one: the transport's pieces are Buffers, whose `slice` doesn't copy.
+    const bytes = Uint8Array.from(this.#received.subarray(0, start + this.#bodyBytes()))
     return { head: bytes.subarray(0, this.#headBytes), body: bytes.subarray(start) }
   }
 

@@ -65,7 +65,9 @@ async function openAll(
 ): Promise<Peer> {
   const { clock, log } = deps
   // The database is opened first: it is the lock on the data folder.
-  const state = await LevelStore.open(join(config.dataDir, 'state'))
+  let freeRoom = async (): Promise<boolean> => false
+  const onDiskFull = async (): Promise<boolean> => freeRoom()
+  const state = await LevelStore.open(join(config.dataDir, 'state'), { onDiskFull })
   closers.push(async () => state.close())
   const identity = await openIdentity(config)
   // Only who holds this may remove blocks: uploads, of what was never committed.
@@ -74,6 +76,8 @@ async function openAll(
   const dir = join(config.dataDir, 'blocks')
   const store = await BlockStore.open({ clock, log, capability }, { dir, capacityBytes, reserveFreeBytes, fullRatio })
   closers.push(async () => store.close())
+  // On a full disk the store's ballast makes way for the ledger and the journals.
+  freeRoom = async () => store.releaseBallast()
   const chain = await Chain.open(
     { store: new PrefixStore(state, 'chain/'), clock, log, machines, directory: accountDirectory },
     { genesisBytes: await readGenesis(config.genesis) },
@@ -82,7 +86,7 @@ async function openAll(
   const host = await openHost(config, chain, identity, log)
   closers.push(async () => host.stop())
 
-  const journal = await UploadJournal.open({ log }, { dir: join(config.dataDir, 'uploads') })
+  const journal = await UploadJournal.open({ log, onDiskFull }, { dir: join(config.dataDir, 'uploads') })
   closers.push(async () => journal.close())
   const uploads = new UploadService(
     { store, journal, capability, clock, log },

@@ -96,7 +96,7 @@ export class UploadService {
       const session: Session = {
         id,
         length,
-        digests: [...digests],
+        digests: this.#leading(digests),
         // What was here before is not known any more after a restart: nothing of it may be removed.
         fresh: new Map(),
         touchedMs: this.#deps.clock.nowMs(),
@@ -203,6 +203,12 @@ export class UploadService {
     }
   }
 
+  /** The digests before the first whose block isn't here any more: one may have been found damaged since. */
+  #leading(digests: readonly Uint8Array[]): Uint8Array[] {
+    const missing = digests.findIndex((digest) => !this.#deps.store.has(digest))
+    return missing < 0 ? [...digests] : digests.slice(0, missing)
+  }
+
   /** Reads the source into segments; resolves true when the last byte is durable, false when the source broke off. */
   #pump(session: Session, source: Readable): Promise<boolean> {
     const cutter = new SegmentCutter(session.length - offsetOf(session))
@@ -227,12 +233,19 @@ export class UploadService {
       }
       const drain = async (): Promise<void> => {
         draining = true
+        // The journal's entries follow each other; the next batch's blocks are written meanwhile.
+        let noted = Promise.resolve()
         try {
           while (queue.length > 0) {
             const batch = queue.splice(0, UPLOAD_BATCH_SEGMENTS)
-            await this.#store(session, batch)
+            await this.#write(session, batch)
             for (const segment of batch) waitingBytes -= segment.bytes
             if (source.isPaused() && waitingBytes < UPLOAD_IN_FLIGHT_BYTES / 2) source.resume()
+            await noted
+            noted = this.#note(session, batch)
+            // Awaited above or below; until then its failure has no other listener.
+            noted.catch(() => undefined)
+            if (queue.length === 0) await noted
           }
           draining = false
           settle()
@@ -271,18 +284,18 @@ export class UploadService {
   }
 
   /** Blocks first, then the journal, then the offset: the order that makes an acknowledgement true. */
-  async #store(session: Session, batch: readonly Segment[]): Promise<void> {
-    const { store, journal } = this.#deps
+  async #write(session: Session, batch: readonly Segment[]): Promise<void> {
     this.#claim(
       session,
       batch.map((segment) => segment.digest),
     )
-    await store.write(batch)
-    await journal.append(
-      session.id,
-      batch.map((segment) => segment.digest),
-    )
-    session.digests.push(...batch.map((segment) => segment.digest))
+    await this.#deps.store.write(batch)
+  }
+
+  async #note(session: Session, batch: readonly Segment[]): Promise<void> {
+    const digests = batch.map((segment) => segment.digest)
+    await this.#deps.journal.append(session.id, digests)
+    session.digests.push(...digests)
     session.touchedMs = this.#deps.clock.nowMs()
   }
 

@@ -5,7 +5,7 @@
 import type { Log } from '../core/ports.ts'
 import { sha256 } from '../crypto/hash.ts'
 import type { BlockIndex, BlockPlace } from './block-index.ts'
-import { readAt } from './file-system.ts'
+import { readAt, readAtInto } from './file-system.ts'
 import type { PackFolder } from './pack-folder.ts'
 import { readRecordHeader, RECORD_HEADER_BYTES, recordBytes, writeRecordHeader } from './pack-record.ts'
 import { hexOf, type Quarantine } from './quarantine.ts'
@@ -51,6 +51,15 @@ export class BlockReader {
     return this.#bytes(place.pack, place.offset + RECORD_HEADER_BYTES, place.length)
   }
 
+  /** As `payload`, into a buffer of at least the block's size. @returns whether all of it could be read. @throws as `verified` */
+  async payloadInto(place: BlockPlace, into: Uint8Array): Promise<boolean> {
+    const target = into.subarray(0, place.length)
+    const read = await this.#reading(async () =>
+      this.#deps.folder.withFile(place.pack, (file) => readAtInto(file, place.offset + RECORD_HEADER_BYTES, target)),
+    )
+    return read === place.length
+  }
+
   /** Checks header and payload where they lie, and quarantines on damage. @returns whether the record is right. */
   async check(digest: Uint8Array, place: BlockPlace): Promise<boolean> {
     const { folder, index } = this.#deps
@@ -67,9 +76,16 @@ export class BlockReader {
   }
 
   async #bytes(pack: number, offset: number, length: number): Promise<Uint8Array | undefined> {
+    const bytes = await this.#reading(async () =>
+      this.#deps.folder.withFile(pack, (file) => readAt(file, offset, length)),
+    )
+    return bytes?.length === length ? bytes : undefined
+  }
+
+  /** @returns undefined where the disk doesn't have, or can't read, what is asked for. */
+  async #reading<T>(read: () => Promise<T>): Promise<T | undefined> {
     try {
-      const bytes = await this.#deps.folder.withFile(pack, (file) => readAt(file, offset, length))
-      return bytes.length === length ? bytes : undefined
+      return await read()
     } catch (error) {
       const reason = reasonOf(error)
       if (DAMAGE_REASONS.has(reason)) return undefined

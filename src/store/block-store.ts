@@ -152,11 +152,11 @@ export class BlockStore {
         guard: this.#guard,
         log: this.#log,
       })
-      for (const place of duplicates) await this.#folder.markRemoved(place)
+      await this.#folder.mark(duplicates, 'removed')
       if (newest !== undefined) await this.#appender.resume(newest)
       for (const digest of this.#quarantine.digests)
         if (this.#index.find(digest) !== undefined) await this.#repaired(digest)
-      for (const pack of scanned) this.#track(this.#writeIndex(pack))
+      this.#track(this.#writeIndexes(scanned))
       await this.#ballast.open()
       await this.#room.refresh()
     } catch (error) {
@@ -291,10 +291,11 @@ export class BlockStore {
 
   /** A good copy is here: the damaged one is waste now. */
   async #repaired(digest: Uint8Array): Promise<void> {
-    const place = await this.#quarantine.discard(digest)
-    if (place === undefined) return
-    await this.#folder.markRemoved(place)
-    this.#folder.get(place.pack).keptBytes -= recordBytes(place.length)
+    const damaged = this.#quarantine.take(digest)
+    if (damaged === undefined) return
+    if (damaged.place === undefined) return this.#quarantine.dropAside(digest)
+    this.#folder.get(damaged.place.pack).keptBytes -= recordBytes(damaged.place.length)
+    await this.#folder.mark([damaged.place], 'removed')
   }
 
   /**
@@ -317,6 +318,21 @@ export class BlockStore {
     const place = this.#index.find(digest)
     if (place === undefined) return undefined
     return (await this.#reader.payload(place)) ?? this.read(digest)
+  }
+
+  /**
+   * As `readUnverified`, into a buffer that is used again.
+   *
+   * @returns the block's size; more than `into.length`: nothing was written. @throws {StoreError} as `read`
+   */
+  async readInto(digest: Uint8Array, into: Uint8Array): Promise<number | undefined> {
+    this.#checkOpen()
+    const place = this.#index.find(digest)
+    if (place === undefined || place.length > into.length) return place?.length
+    if (await this.#reader.payloadInto(place, into)) return place.length
+    const bytes = await this.read(digest)
+    if (bytes !== undefined) into.set(bytes)
+    return bytes?.length
   }
 
   /** Reads everything and checks it, slowly. See `ScrubOptions`. */
@@ -357,8 +373,7 @@ export class BlockStore {
     if (place === undefined) return false
     this.#folder.get(place.pack).liveBytes -= recordBytes(place.length)
     const former = this.#compactor.former(digest)
-    const records = former === undefined ? [place] : [place, former]
-    await Promise.all(records.map((record) => this.#folder.markRemoved(record)))
+    await this.#folder.mark(former === undefined ? [place] : [place, former], 'removed')
     if (!this.#closed) this.#track(this.#compactor.run())
     return true
   }
@@ -381,8 +396,13 @@ export class BlockStore {
     await this.#compactor.stop()
     await this.#appender.close()
     while (this.#background.size > 0) await Promise.all(this.#background)
-    for (const pack of this.#folder.packs) await this.#writeIndex(pack)
+    await this.#writeIndexes(this.#folder.packs)
     await this.#folder.close()
+  }
+
+  /** One after another: each holds a list of its pack's blocks in memory. */
+  async #writeIndexes(packs: readonly Pack[]): Promise<void> {
+    for (const pack of packs) await this.#writeIndex(pack)
   }
 
   async #writeIndex(pack: Pack): Promise<void> {

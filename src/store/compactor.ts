@@ -144,7 +144,7 @@ export class Compactor {
         if (to === undefined) continue
         if (!isSame(place, index.find(digest))) {
           // Quarantined meanwhile.
-          stale.push(folder.markRemoved(to))
+          stale.push(folder.mark([to], 'removed'))
           continue
         }
         index.set(digest, to)

@@ -77,13 +77,19 @@ export async function syncFolder(fs: FileSystem, dir: string): Promise<void> {
 export async function readAt(file: OpenFile, position: number, length: number): Promise<Uint8Array> {
   // Not zeroed first: each byte that is handed on was read.
   const buffer = new Uint8Array(Buffer.allocUnsafeSlow(length).buffer)
+  const filled = await readAtInto(file, position, buffer)
+  return filled === length ? buffer : buffer.subarray(0, filled)
+}
+
+/** Fills `into` from `position`, or as much of it as there is. @returns bytes read */
+export async function readAtInto(file: OpenFile, position: number, into: Uint8Array): Promise<number> {
   let filled = 0
-  while (filled < length) {
-    const { bytesRead } = await file.read(buffer, filled, length - filled, position + filled)
+  while (filled < into.length) {
+    const { bytesRead } = await file.read(into, filled, into.length - filled, position + filled)
     if (bytesRead === 0) break
     filled += bytesRead
   }
-  return filled === length ? buffer : buffer.subarray(0, filled)
+  return filled
 }
 
 /** Writes all of `buffers`, without copying them; the system may take a part at a time. */

@@ -17,12 +17,15 @@ import {
   writeFileDurably,
 } from './file-system.ts'
 import { encodePackIndex, type PackEntry } from './pack-index-file.ts'
-import { PACK_MARK, PACK_SALT_BYTES, stateMagic } from './pack-record.ts'
+import { PACK_MARK, PACK_SALT_BYTES, type RecordState, stateMagic } from './pack-record.ts'
 import type { SyncGuard } from './sync-guard.ts'
 
 const NAME_PATTERN = /^p(\d{8,10})-([0-9a-f]{16})$/
 const PACK_SUFFIX = '.pack'
 export const INDEX_SUFFIX = '.index'
+
+/** Bounds what is under way, not what one sync covers. */
+const MARKS_AT_ONCE = 1_024
 
 /** One pack file. Sizes in bytes, of whole records with header and padding. */
 export class Pack {
@@ -225,10 +228,20 @@ export class PackFolder {
     pack.rewrites--
   }
 
-  /** Marks a record as removed, durably. */
-  async markRemoved(place: { readonly pack: number; readonly offset: number }): Promise<void> {
-    const pack = this.#packs.get(place.pack)
-    if (pack !== undefined) await this.rewrite(pack, place.offset, stateMagic('removed'))
+  /** Changes the state of records, durably; many share a sync. A pack that is gone took its records with it. */
+  async mark(
+    records: readonly { readonly pack: number; readonly offset: number }[],
+    state: RecordState,
+  ): Promise<void> {
+    const magic = stateMagic(state)
+    for (let i = 0; i < records.length; i += MARKS_AT_ONCE) {
+      await Promise.all(
+        records.slice(i, i + MARKS_AT_ONCE).map(async ({ pack: number, offset }) => {
+          const pack = this.#packs.get(number)
+          if (pack !== undefined) await this.rewrite(pack, offset, magic)
+        }),
+      )
+    }
   }
 
   /** Durably removes the index file, before the pack changes other than at its end: it would say what is no longer so. */

@@ -8,15 +8,13 @@ import type { BlockIndex, BlockPlace } from './block-index.ts'
 import { ASIDE_SUFFIX, type OpenFile, openFile, readAt, syncFolder, unlinkIfThere } from './file-system.ts'
 import { INDEX_SUFFIX, type Pack, type PackFolder } from './pack-folder.ts'
 import { decodePackIndex, type PackEntry, type PackIndex } from './pack-index-file.ts'
-import { PACK_MARK, recordBytes, stateMagic } from './pack-record.ts'
+import { PACK_MARK, recordBytes } from './pack-record.ts'
 import { type ScanResult, scanPack } from './pack-scan.ts'
 import type { Quarantine } from './quarantine.ts'
 import type { SyncGuard } from './sync-guard.ts'
 
 /** Packs read side by side: as many as the thread pool has threads. */
 const PARALLEL_PACKS = 4
-/** Records marked under one sync. */
-const MARKS_AT_ONCE = 1_024
 
 export interface PackLoaderDeps {
   readonly folder: PackFolder
@@ -93,14 +91,11 @@ function enter(deps: PackLoaderDeps, pack: Pack, entry: PackEntry): BlockPlace[]
     return []
   }
   pack.liveBytes += bytes
-  const other = index.find(digest)
-  if (other === undefined) {
-    index.set(digest, place)
-    return []
-  }
+  const other = index.set(digest, place)
+  if (other === undefined) return []
   // Packs are read side by side, so which is newer is told by their numbers.
   const older = other.pack < place.pack || (other.pack === place.pack && other.offset < place.offset) ? other : place
-  if (older === other) index.set(digest, place)
+  if (older === place) index.set(digest, other)
   folder.get(older.pack).liveBytes -= bytes
   return [older]
 }
@@ -161,10 +156,10 @@ async function reportDamage(
   if (unmarked.length === 0) return
   deps.log.error({ pack: pack.name, blocks: unmarked.length }, 'blocks at the end of the newest pack are damaged')
   // The next start may not read payloads again: the headers must say it.
-  for (let i = 0; i < unmarked.length; i += MARKS_AT_ONCE) {
-    const some = unmarked.slice(i, i + MARKS_AT_ONCE)
-    await Promise.all(some.map((offset) => deps.folder.rewrite(pack, offset, stateMagic('damaged'))))
-  }
+  await deps.folder.mark(
+    unmarked.map((offset) => ({ pack: pack.number, offset })),
+    'damaged',
+  )
 }
 
 /** Cuts off a write that stopped; brings the length to where the next record goes. */

@@ -64,15 +64,19 @@ export class Quarantine {
   /**
    * Forgets a damaged block, because a good copy is durable or the block is to be removed.
    *
-   * @returns where in a pack its bytes are, for the caller to mark as removed.
+   * @returns undefined when it wasn't damaged; else where its bytes are, for the caller to mark or unlink (`dropAside`).
    */
-  async discard(digest: Uint8Array): Promise<DamagedPlace> {
+  take(digest: Uint8Array): { readonly place: DamagedPlace } | undefined {
     const hex = hexOf(digest)
     if (!this.#blocks.has(hex)) return undefined
     const place = this.#blocks.get(hex)
     this.#blocks.delete(hex)
-    if (place === undefined) await unlinkIfThere(this.#fs, `${this.#dir}/${hex}.damaged`)
-    return place
+    return { place }
+  }
+
+  /** Unlinks what was set aside of a block. */
+  async dropAside(digest: Uint8Array): Promise<void> {
+    await unlinkIfThere(this.#fs, `${this.#dir}/${hexOf(digest)}.damaged`)
   }
 
   /** The damaged blocks of one pack. */

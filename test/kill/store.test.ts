@@ -109,8 +109,10 @@ test(`kill -9 loses no acknowledged segment of an upload, and no journal names a
       acknowledged.set(id, Number(count))
     }
     tally.acknowledged += lines.length
+    const openMs = performance.now()
     const store = await open(join(dir, 'blocks'))
     const journal = await UploadJournal.open({ clock, log: silent }, { dir: join(dir, 'uploads') })
+    tally.openMsMax = Math.max(tally.openMsMax, performance.now() - openMs)
     for (const [id, count] of acknowledged) {
       const session = await journal.load(id)
       expect(session?.digests.length, id).toBeGreaterThanOrEqual(count)

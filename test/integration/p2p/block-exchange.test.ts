@@ -160,7 +160,9 @@ test.each(signals)(
     }
     expect(count).toBe(64)
     expect(longestMs).toBeLessThan(2_000)
-    expect(faults).toEqual([signal === 'SIGKILL' ? 'BLOCK_PROVIDER_GONE' : 'BLOCK_PROVIDER_SILENT'])
+    // The rest of a short fetch may be helped out by the idle one before the silence is long enough to report.
+    if (signal === 'SIGKILL') expect(faults).toEqual(['BLOCK_PROVIDER_GONE'])
+    else expect(['', 'BLOCK_PROVIDER_SILENT']).toContain(faults.join())
   },
 )
 
@@ -172,8 +174,10 @@ test('a provider that trickles does not set the pace: who is idle helps with wha
   // Never silent for long, and 100 s for its first block.
   await bob.host.handle(BLOCKS_PROTOCOL, (stream) => {
     stream.addEventListener('message', () => stream.send(encodeAnswerHead('block', SEGMENT_BYTES)), { once: true })
-    const trickle = setInterval(() => stream.send(new Uint8Array(1_024)), 100)
-    stream.addEventListener('close', () => clearInterval(trickle))
+    const trickle = setInterval(() => {
+      if (stream.writeStatus === 'writable') stream.send(new Uint8Array(1_024))
+      else clearInterval(trickle)
+    }, 100)
   })
   const providers = await dial(alice, bob.address, carol.address)
   const digests = digestsOf(48, SEGMENT_BYTES)
