@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import type { FastifyReply } from 'fastify'
 import { faultOf } from '../core/coded-error.ts'
 import type { Log } from '../core/ports.ts'
+import type { FilePieces } from '../peer/content.ts'
 
 /**
  * Sends the batches as the body of a reply whose status and headers are set.
@@ -10,11 +11,7 @@ import type { Log } from '../core/ports.ts'
  * What fails before the first batch is thrown, and answered as any fault. Later the connection is cut: the reader sees that
  * the body isn't whole, asks again from there, and then gets the fault.
  */
-export async function sendPieces(
-  reply: FastifyReply,
-  batches: AsyncGenerator<readonly Uint8Array[]>,
-  log: Log,
-): Promise<void> {
+export async function sendPieces(reply: FastifyReply, batches: AsyncGenerator<FilePieces>, log: Log): Promise<void> {
   let batch = await batches.next()
   const { raw } = reply
   raw.writeHead(reply.statusCode, reply.getHeaders() as Record<string, string>)
@@ -23,7 +20,10 @@ export async function sendPieces(
     for (; batch.done !== true; batch = await batches.next()) {
       raw.cork()
       let flowing = true
-      for (const piece of batch.value) flowing = raw.write(piece)
+      const { pieces, release } = batch.value
+      for (const [index, piece] of pieces.entries()) {
+        flowing = index === pieces.length - 1 ? raw.write(piece, release) : raw.write(piece)
+      }
       raw.uncork()
       if (!flowing) await drained(raw)
       if (raw.destroyed) return

@@ -24,7 +24,13 @@ export type ProviderFault =
   | { code: 'BLOCK_PROVIDER_GONE'; peer: string; reason: string }
   | { code: 'BLOCK_PROVIDER_SILENT'; peer: string; silentMs: number }
 
-export type FetchFault = { code: 'BLOCK_UNAVAILABLE'; cid: string; asked: readonly string[] }
+export type FetchFault = {
+  code: 'BLOCK_UNAVAILABLE'
+  cid: string
+  asked: readonly string[]
+  /** Of those asked, who gave altered bytes; `none`. */
+  altered: string
+}
 export class FetchError extends CodedError<FetchFault> {}
 
 /** One verified block that has come in (not necessarily in order). */
@@ -63,6 +69,7 @@ export class BlockFetch {
   readonly #digests: readonly Uint8Array[]
   readonly #options: FetchOptions
   readonly #windowBlocks: number
+  readonly #altered: string[] = []
   readonly #providers: readonly BlockProvider[]
   readonly #silent = new Set<BlockProvider>()
   readonly #slots = new Map<number, Slot>()
@@ -217,6 +224,7 @@ export class BlockFetch {
   #onLost(provider: BlockProvider, wants: readonly Want[], loss: ProviderLoss): void {
     this.#silent.delete(provider)
     for (const want of wants) this.#slots.get(want.index)?.asked.delete(provider)
+    if (loss.kind === 'altered') this.#altered.push(provider.peer.toString())
     this.#report(provider, lossFault(provider.peer, loss))
     this.#pump()
     this.#notify()
@@ -269,7 +277,12 @@ export class BlockFetch {
   #unavailable(index: number): FetchError {
     const digest = this.#digests[index] ?? new Uint8Array()
     const asked = this.#providers.map((one) => one.peer.toString())
-    return new FetchError({ code: 'BLOCK_UNAVAILABLE', cid: cidText(digest), asked })
+    return new FetchError({
+      code: 'BLOCK_UNAVAILABLE',
+      cid: cidText(digest),
+      asked,
+      altered: this.#altered.join(', ') || 'none',
+    })
   }
 }
 

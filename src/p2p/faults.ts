@@ -50,7 +50,7 @@ export const p2pFaults = {
     exit: EXIT.capacity,
   },
   BLOCK_UNAVAILABLE: {
-    says: 'The block {cid} could not be fetched. Asked: {asked}.',
+    says: 'The block {cid} could not be fetched. Asked: {asked}. Refused for altered bytes: {altered}.',
     todo: 'Check with "apotheca status" that a peer which holds it is connected, then run the command again: it resumes.',
     http: 503,
     exit: EXIT.unavailable,

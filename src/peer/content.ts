@@ -27,11 +27,27 @@ export interface FileRange {
   readonly end: number
 }
 
+/** Pieces of one leaf. */
+export interface FilePieces {
+  readonly pieces: readonly Uint8Array[]
+  /** Gives their memory back; called when they are written, and not looked at any more. */
+  readonly release: () => void
+}
+
+/** One leaf on its way out. */
+interface LeafParts {
+  readonly leaf: FileLeaf
+  readonly parts: readonly Uint8Array[]
+  readonly release: () => void
+}
+
+const NOTHING_TO_RELEASE = (): void => undefined
+
 /** A file opened for reading: its length is known before the first byte is asked for. */
 export interface OpenFile {
   readonly bytes: number
   /** The file in order: the pieces of one verified leaf at a time. */
-  read(range: FileRange): AsyncGenerator<readonly Uint8Array[]>
+  read(range: FileRange): AsyncGenerator<FilePieces>
 }
 
 const SHA2_256 = 0x12
@@ -98,7 +114,7 @@ export class ContentService {
     rootBlock: Uint8Array,
     range: FileRange,
     options: { providers: readonly PeerId[]; signal: AbortSignal; keep: boolean },
-  ): AsyncGenerator<readonly Uint8Array[]> {
+  ): AsyncGenerator<FilePieces> {
     const inner: { digest: Uint8Array; parts: readonly Uint8Array[] }[] = []
     const readNode = async (cid: CID): Promise<Uint8Array> => {
       const bytes = cid.equals(root) ? rootBlock : await this.block(cid, options)
@@ -106,11 +122,16 @@ export class ContentService {
       return bytes
     }
     const leaves = fileLeaves(root, readNode, { from: range.start, leafBytes: rootBlock.length })
-    for await (const { leaf, parts } of this.#leafParts(untilEnd(leaves, range.end), root, rootBlock, options)) {
+    for await (const { leaf, parts, release } of this.#leafParts(
+      untilEnd(leaves, range.end),
+      root,
+      rootBlock,
+      options,
+    )) {
       // Before the last bytes go out, so that whoever has them all may rely on it; the root last, see `openFile`.
       if (options.keep && range.start === 0 && leaf.start + leaf.bytes >= range.end)
         await this.#keep(inner.splice(0).reverse())
-      yield trimmed(parts, leaf.start, range)
+      yield { pieces: trimmed(parts, leaf.start, range), release }
     }
   }
 
@@ -120,11 +141,11 @@ export class ContentService {
     root: CID,
     rootBlock: Uint8Array,
     options: { providers: readonly PeerId[]; signal: AbortSignal; keep: boolean },
-  ): AsyncGenerator<{ leaf: FileLeaf; parts: readonly Uint8Array[] }> {
+  ): AsyncGenerator<LeafParts> {
     if (root.code === RAW) {
       for await (const leaf of leaves) {
         if (options.keep) await this.#keep([{ digest: leaf.digest, parts: [rootBlock] }])
-        yield { leaf, parts: [rootBlock] }
+        yield { leaf, parts: [rootBlock], release: NOTHING_TO_RELEASE }
       }
       return
     }
@@ -134,10 +155,7 @@ export class ContentService {
     }
   }
 
-  async *#readLocal(
-    leaves: readonly FileLeaf[],
-    options: { signal: AbortSignal },
-  ): AsyncGenerator<{ leaf: FileLeaf; parts: readonly Uint8Array[] }> {
+  async *#readLocal(leaves: readonly FileLeaf[], options: { signal: AbortSignal }): AsyncGenerator<LeafParts> {
     const ahead: Promise<Uint8Array>[] = []
     const read = (leaf: FileLeaf): void => {
       const reading = this.block(leaf.cid, { signal: options.signal })
@@ -151,7 +169,7 @@ export class ContentService {
       const next = leaves[index + READ_AHEAD_SEGMENTS]
       if (next !== undefined) read(next)
       checkLeaf(leaf, bytes.length)
-      yield { leaf, parts: [bytes] }
+      yield { leaf, parts: [bytes], release: NOTHING_TO_RELEASE }
     }
   }
 
@@ -163,7 +181,7 @@ export class ContentService {
   async *#readRemote(
     leaves: readonly FileLeaf[],
     options: { providers: readonly PeerId[]; signal: AbortSignal; keep: boolean },
-  ): AsyncGenerator<{ leaf: FileLeaf; parts: readonly Uint8Array[] }> {
+  ): AsyncGenerator<LeafParts> {
     const first = leaves[0]
     if (first === undefined) return
     const providers =
@@ -172,11 +190,12 @@ export class ContentService {
         : await this.#deps.fetcher.findProviders(first.digest, options.signal)
     const digests = leaves.map((leaf) => leaf.digest)
     let index = 0
-    for await (const block of this.#deps.fetcher.fetch(digests, providers, { signal: options.signal })) {
+    const pooled = { signal: options.signal, pooled: true }
+    for await (const block of this.#deps.fetcher.fetch(digests, providers, pooled)) {
       const leaf = leaves[index++] as FileLeaf
       checkLeaf(leaf, block.bytes)
       if (options.keep) await this.#keep([{ digest: leaf.digest, parts: block.parts }])
-      yield { leaf, parts: block.parts }
+      yield { leaf, parts: block.parts, release: () => block.release() }
     }
   }
 }

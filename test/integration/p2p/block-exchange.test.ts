@@ -94,7 +94,7 @@ test('a block nobody has is BLOCK_UNAVAILABLE with its CID and who was asked, af
     for await (const block of new BlockFetcher(alice).fetch(digestsOf(8, 1_000), providers)) seen.push(block.digest)
   }
   const cid = rawCid(blockOf(5, 1_000)).toString()
-  expect(await faultOf(fetch())).toEqual({ code: 'BLOCK_UNAVAILABLE', cid, asked: [bob.id, carol.id] })
+  expect(await faultOf(fetch())).toEqual({ code: 'BLOCK_UNAVAILABLE', cid, asked: [bob.id, carol.id], altered: 'none' })
   expect(seen).toEqual(digestsOf(5, 1_000))
   expect(await faultOf(all(new BlockFetcher(alice).fetch(digestsOf(1, 1_000), [])))).toMatchObject({ asked: [] })
 })
@@ -123,7 +123,7 @@ test('a provider that alters a block is given up and named; an honest one delive
     for await (const block of new BlockFetcher(alice).fetch(digestsOf(30, SEGMENT_BYTES), [liar]))
       seen.push(block.digest)
   }
-  expect(await faultOf(alone())).toEqual({ code: 'BLOCK_UNAVAILABLE', cid, asked: [mallory.id] })
+  expect(await faultOf(alone())).toEqual({ code: 'BLOCK_UNAVAILABLE', cid, asked: [mallory.id], altered: mallory.id })
   expect(seen).toEqual(digestsOf(3, SEGMENT_BYTES))
   expect(alice.log.lines.map((line) => line.fields)).toContainEqual({ fault })
   // Beside an honest one. Only what the liar is asked first can be altered, so it's first and alone for a moment.

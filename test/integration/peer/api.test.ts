@@ -1,9 +1,11 @@
 /** The HTTP API as any client sees it. */
 import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { startPeer } from '../../../src/peer/compose.ts'
 import { TestNetwork, type TestPeer } from './network.ts'
 
 const MIB = 1024 * 1024
+const silent = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined }
 let network: TestNetwork
 let at: TestPeer
 beforeAll(async () => {
@@ -140,6 +142,11 @@ test('wrong requests are refused with their code', async () => {
     expect([path, answer.status]).toEqual([path, status])
     if (code !== '') expect(await answer.json()).toMatchObject({ code })
   }
+})
+
+test('a second daemon on one data folder is refused', async () => {
+  const deps = { clock: { nowMs: () => Date.now() }, log: silent, onFailure: () => undefined }
+  await expect(startPeer(at.config, deps)).rejects.toMatchObject({ fault: { code: 'STORE_FOLDER_IN_USE' } })
 })
 
 test('the institution attests accounts, and signs nothing else', async () => {
