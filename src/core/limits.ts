@@ -159,7 +159,7 @@ export const GOSSIP_VERDICTS_MAX = 512
 export const GOSSIP_IGNORED_MS = 1_000
 
 /** Blocks a fetch may have asked for and not yet handed on: hides 40 ms at 400 MB/s; bounds the reader's memory. */
-export const BLOCK_WINDOW_BYTES = 16 * SEGMENT_BYTES
+export const BLOCK_WINDOW_BYTES = 12 * SEGMENT_BYTES
 /** Wants a server queues for one stream, 33 bytes each; more is a broken or hostile peer, and its stream is reset. */
 export const BLOCK_WANTS_QUEUED_MAX = 256
 /** Blocks read ahead of the one being written, per stream: disk and network overlap with two. */
