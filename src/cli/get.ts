@@ -6,6 +6,7 @@ import { parseCid } from '../core/ids.ts'
 import { DAG_CBOR } from '../crypto/hash.ts'
 import type { CliAccount } from './account.ts'
 import type { ApiClient } from './api-client.ts'
+import { isCopy } from './copy-check.ts'
 import { type DownloadDeps, downloadSealed, downloadTo } from './open-download.ts'
 import { withRetries } from './retry.ts'
 import { type NamedObject, type OpenedObject, objectKey, openObject, resolveObject } from './target.ts'
@@ -61,6 +62,8 @@ async function writeFiles(deps: DownloadDeps, opened: OpenedObject, out: string,
   for (const { entry, root, key } of opened.files) {
     const path = single ? out : join(out, entry.path)
     const job = { root, key, profile: manifest.cipher, bytes: entry.bytes, keep: options.keep }
+    // A file that an interrupted get has finished: nothing of it is fetched again.
+    if (!options.force && !options.keep && (await isCopy(deps, { entry, root, key }, manifest.cipher, path))) continue
     await retryCounted(deps, options, async (counted) => downloadTo(counted, job, path, options.force))
     await utimes(path, new Date(entry.mtimeMs), new Date(entry.mtimeMs))
   }

@@ -4,25 +4,15 @@
  * Without a path everything is fetched, checked and opened, and nothing is written. With one, the copy is sealed again under
  * the stored headers and must give the stored CIDs: no byte of it is fetched but 40 a file.
  */
-import { open } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import type { CID } from 'multiformats/cid'
-import { SEGMENT_BYTES } from '../core/limits.ts'
-import { sha256 } from '../crypto/hash.ts'
-import {
-  STREAM_HEADER_BYTES,
-  SegmentSealer,
-  ciphertextLength,
-  segmentCapacity,
-  segmentCount,
-} from '../crypto/sealed-stream.ts'
-import { buildFileTree } from '../shards/unixfs-tree.ts'
 import type { CliAccount } from './account.ts'
 import type { ApiClient } from './api-client.ts'
+import { isCopy } from './copy-check.ts'
 import { CliError } from './faults.ts'
 import type { ReceiptAnswer, RecordAnswer } from './ledger-answers.ts'
 import { type DownloadDeps, openInto } from './open-download.ts'
-import { type Mention, type OpenedFile, objectKey, openObject, resolveObject } from './target.ts'
+import { type Mention, objectKey, openObject, resolveObject } from './target.ts'
 import { TreeReader } from './tree-reader.ts'
 
 export interface VerifyOptions {
@@ -87,40 +77,4 @@ async function checkMention(client: ApiClient, mention: Mention, manifest: CID):
   }
   const { height } = await client.get<ReceiptAnswer>(`/api/v1/ledger/transactions/${found.tx}`)
   return { record, version, height }
-}
-
-/** Whether the file at `path`, sealed again under the stored header, has the stored CID. */
-async function isCopy(
-  deps: DownloadDeps,
-  file: OpenedFile,
-  profile: ConstructorParameters<typeof SegmentSealer>[0]['profile'],
-  path: string,
-): Promise<boolean> {
-  const handle = await open(path, 'r').catch(() => undefined)
-  if (handle === undefined) return false
-  try {
-    const { size } = await handle.stat()
-    if (size !== file.entry.bytes) return false
-    const headers = { range: `bytes=0-${STREAM_HEADER_BYTES - 1}` }
-    const { body } = await deps.client.call(`/api/v1/content/${file.root.toString()}`, { headers, signal: deps.signal })
-    const sealer = new SegmentSealer({ key: file.key, profile, header: body })
-    const plain = new Uint8Array(SEGMENT_BYTES)
-    const sealed = new Uint8Array(SEGMENT_BYTES)
-    const length = ciphertextLength(size)
-    const segments = segmentCount(length)
-    const digests: Uint8Array[] = []
-    let position = 0
-    for (let index = 0; index < segments; index++) {
-      const take = Math.min(segmentCapacity(index), size - position)
-      const { bytesRead } = await handle.read(plain, 0, take, position)
-      if (bytesRead !== take) return false
-      const sealedBytes = await sealer.seal(index, plain.subarray(0, take), index === segments - 1, sealed)
-      digests.push(sha256(sealed.subarray(0, sealedBytes)))
-      position += take
-      deps.onOpened(take)
-    }
-    return buildFileTree(digests, length).root.equals(file.root)
-  } finally {
-    await handle.close()
-  }
 }

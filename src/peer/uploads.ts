@@ -92,11 +92,16 @@ export class UploadService {
       this.expire().catch((error: unknown) => this.#deps.log.warn({ err: error }, 'expired uploads were not removed'))
     }, UPLOAD_EXPIRY_INTERVAL_MS)
     for (const { id, meta, digests } of await this.#deps.journal.list()) {
+      // A block may have been found damaged since it was acknowledged: the sender begins that upload anew.
+      if (digests.some((digest) => !this.#deps.store.has(digest))) {
+        await this.#deps.journal.remove(id)
+        continue
+      }
       const { length } = sessionMeta(decodeCanonical(meta), 'upload')
       const session: Session = {
         id,
         length,
-        digests: this.#leading(digests),
+        digests: [...digests],
         // What was here before is not known any more after a restart: nothing of it may be removed.
         fresh: new Map(),
         touchedMs: this.#deps.clock.nowMs(),
@@ -203,12 +208,6 @@ export class UploadService {
     }
   }
 
-  /** The digests before the first whose block isn't here any more: one may have been found damaged since. */
-  #leading(digests: readonly Uint8Array[]): Uint8Array[] {
-    const missing = digests.findIndex((digest) => !this.#deps.store.has(digest))
-    return missing < 0 ? [...digests] : digests.slice(0, missing)
-  }
-
   /** Reads the source into segments; resolves true when the last byte is durable, false when the source broke off. */
   #pump(session: Session, source: Readable): Promise<boolean> {
     const cutter = new SegmentCutter(session.length - offsetOf(session))
@@ -250,6 +249,7 @@ export class UploadService {
           draining = false
           settle()
         } catch (error) {
+          await noted.catch(() => undefined)
           draining = false
           fail(error)
         }

@@ -1,6 +1,6 @@
 /** The main job between real peers in this process: put, record, grant, get; and what is refused on the way. */
 import { randomBytes } from 'node:crypto'
-import { appendFile, mkdir, readFile, readdir, stat, truncate, writeFile } from 'node:fs/promises'
+import { appendFile, mkdir, readFile, readdir, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { demoInput } from '../../../scripts/demo-input.ts'
@@ -119,6 +119,23 @@ test('a granted institute gets a real study byte for byte, and one without a gra
   const refused = get(insurer.client, assessor, record, getOptions(join(network.folder, 'no')))
   await expect(refused).rejects.toMatchObject({ fault: { code: 'KEY_NOT_GRANTED' } })
 }, 60_000)
+
+test('an interrupted get of a folder skips what is finished, and overwrites nothing else', async () => {
+  const { series } = await demoInput()
+  const stored = await put(hospital.client, patient, series, putOptions(hospital))
+  const target = stored.manifest.toString()
+  const out = join(network.folder, 'folder-again')
+  await get(hospital.client, patient, target, getOptions(out))
+  const names = await readdir(out)
+  const [first = '', second = ''] = names
+  await rm(join(out, first))
+  await get(hospital.client, patient, target, getOptions(out))
+  expect((await readFile(join(out, first))).equals(await readFile(join(series, first)))).toBe(true)
+  await writeFile(join(out, second), 'something of the user')
+  await expect(get(hospital.client, patient, target, getOptions(out))).rejects.toMatchObject({
+    fault: { code: 'OUTPUT_EXISTS' },
+  })
+})
 
 test('a copy that was altered on disk is told from what was stored', async () => {
   const file = await inputFile('copy.bin', 3 * MIB + 5)
