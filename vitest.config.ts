@@ -20,6 +20,7 @@ export default defineConfig({
       suite('contract', 30_000),
       suite('integration', 60_000),
       suite('kill', 600_000),
+      suite('model', 3_600_000),
       suite('interop', 120_000),
       suite('browser', 120_000),
     ],

@@ -2,10 +2,11 @@
 import { rm, stat } from 'node:fs/promises'
 import { setTimeout as waitMs } from 'node:timers/promises'
 import { join } from 'node:path'
+import { DaemonNetwork } from '../scripts/daemon-network.ts'
 import { cliJson, runCli } from '../scripts/daemon-process.ts'
 import { type Figure, median, staysUnder } from './figure.ts'
 import { storeAndGrant } from './get.ts'
-import { BenchNetwork, randomFile } from './network.ts'
+import { randomFile } from './machine.ts'
 
 const MIB = 1024 * 1024
 
@@ -13,7 +14,7 @@ export async function benchFailover(options: { quick: boolean }): Promise<Figure
   const bytes = (options.quick ? 256 : 1024) * MIB
   const rounds = options.quick ? 1 : 5
   const file = 'input.bin'
-  await using network = await BenchNetwork.start(3)
+  await using network = await DaemonNetwork.start({ count: 3 })
   const [origin, copy, reader] = [network.peer(0), network.peer(2), network.peer(1)]
   const input = join(network.folder, file)
   await randomFile(input, bytes)

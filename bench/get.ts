@@ -1,11 +1,12 @@
 /** `get`: a file fetched from another peer process, verified, opened, written; beside one raw libp2p stream and plain bitswap. */
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { DaemonNetwork } from '../scripts/daemon-network.ts'
 import { type Link, cliJson } from '../scripts/daemon-process.ts'
 import { type Figure, beside, median, reaches } from './figure.ts'
 import { measureKubo } from './kubo.ts'
 import { mbPerS } from './limits.ts'
-import { BenchNetwork, randomFile } from './network.ts'
+import { randomFile } from './machine.ts'
 import { measureBitswap, measureRawStream } from './p2p-baseline.ts'
 
 const MIB = 1024 * 1024
@@ -16,7 +17,7 @@ export async function benchGet(options: { quick: boolean }): Promise<Figure[]> {
   const gets: number[] = []
   const raws: number[] = []
   const swaps: number[] = []
-  await using network = await BenchNetwork.start(2)
+  await using network = await DaemonNetwork.start({ count: 2 })
   const [from, to] = [network.peer(0), network.peer(1)]
   const file = join(network.folder, 'input.bin')
   await randomFile(file, bytes)
@@ -40,7 +41,7 @@ export async function benchGet(options: { quick: boolean }): Promise<Figure[]> {
 }
 
 /** Stores a file at p0 as a record of a patient, who grants it to an account at p1. @returns the record */
-export async function storeAndGrant(network: BenchNetwork, file: string): Promise<string> {
+export async function storeAndGrant(network: DaemonNetwork, file: string): Promise<string> {
   const [from, to] = [network.peer(0), network.peer(1)]
   const patient = await cliJson<{ account: string }>('dist', from.args('key', 'create', 'patient'))
   const reader = await cliJson<{ account: string }>('dist', to.args('key', 'create', 'reader'))

@@ -8,6 +8,7 @@ import { benchGet } from './get.ts'
 import { benchMemory } from './memory.ts'
 import { benchPut } from './put.ts'
 import { benchSeal } from './seal.ts'
+import { benchState } from './state.ts'
 
 const BENCHES: Readonly<Record<string, (options: { quick: boolean }) => Promise<Figure[]>>> = {
   seal: benchSeal,
@@ -15,6 +16,7 @@ const BENCHES: Readonly<Record<string, (options: { quick: boolean }) => Promise<
   get: benchGet,
   memory: benchMemory,
   failover: benchFailover,
+  state: benchState,
 }
 
 const flags = process.argv.slice(2).filter((argument) => argument.startsWith('--'))

@@ -2,10 +2,11 @@
 import { rm } from 'node:fs/promises'
 import { setTimeout as waitMs } from 'node:timers/promises'
 import { join } from 'node:path'
+import { DaemonNetwork } from '../scripts/daemon-network.ts'
 import { cliJson } from '../scripts/daemon-process.ts'
 import { type Figure, median, staysUnder } from './figure.ts'
 import { storeAndGrant } from './get.ts'
-import { BenchNetwork, memoryOf, randomFile } from './network.ts'
+import { memoryOf, randomFile } from './machine.ts'
 
 const MIB = 1024 * 1024
 const IDLE_MS = 20_000
@@ -13,7 +14,7 @@ const IDLE_MS = 20_000
 export async function benchMemory(options: { quick: boolean }): Promise<Figure[]> {
   const bytes = (options.quick ? 256 : 4096) * MIB
   const starts: number[] = []
-  await using network = await BenchNetwork.start(2)
+  await using network = await DaemonNetwork.start({ count: 2 })
   const [from, to] = [network.peer(0), network.peer(1)]
   for (let round = 0; round < (options.quick ? 1 : 5); round++) {
     await to.daemon.stop()

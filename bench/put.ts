@@ -1,17 +1,18 @@
 /** `put`: a file into a peer's durable store on the same machine, from the CLI's start to its "stored". */
 import { join } from 'node:path'
+import { DaemonNetwork } from '../scripts/daemon-network.ts'
 import { cliJson } from '../scripts/daemon-process.ts'
 import { type Figure, beside, median, reaches } from './figure.ts'
 import { measureKubo } from './kubo.ts'
 import { diskWriteLimit, mbPerS, sealAndHashLimit } from './limits.ts'
-import { BenchNetwork, randomFile } from './network.ts'
+import { randomFile } from './machine.ts'
 
 const MIB = 1024 * 1024
 
 export async function benchPut(options: { quick: boolean }): Promise<Figure[]> {
   const bytes = (options.quick ? 128 : 1024) * MIB
   const rounds = options.quick ? 3 : 5
-  await using network = await BenchNetwork.start(1)
+  await using network = await DaemonNetwork.start({ count: 1 })
   const peer = network.peer(0)
   await cliJson('dist', peer.args('key', 'create', 'bench'))
   const file = join(network.folder, 'input.bin')

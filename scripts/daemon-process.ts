@@ -27,9 +27,14 @@ export interface CliFaultOutput {
   readonly fields: Readonly<Record<string, unknown>>
 }
 
-/** Starts a CLI command and leaves it running. */
-export function spawnCli(entry: CliEntry, args: readonly string[]): ChildProcess {
-  return spawn(process.execPath, [join(ROOT, ENTRY[entry]), ...args], { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] })
+/**
+ * Starts a CLI command and leaves it running.
+ *
+ * @param within - a command that starts it elsewhere, such as `ip netns exec NAME`.
+ */
+export function spawnCli(entry: CliEntry, args: readonly string[], within: readonly string[] = []): ChildProcess {
+  const [command = process.execPath, ...rest] = [...within, process.execPath, join(ROOT, ENTRY[entry]), ...args]
+  return spawn(command, rest, { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] })
 }
 
 /** Runs a CLI command to its end. */
@@ -92,10 +97,15 @@ export interface Daemon {
  * Starts a daemon and waits until it listens.
  *
  * @param options.log - file that takes its log.
+ * @param options.within - see `spawnCli`; it must become the daemon (`exec`), for the daemon's pid to be right.
  */
-export async function startDaemon(entry: CliEntry, config: string, options: { log: string }): Promise<Daemon> {
+export async function startDaemon(
+  entry: CliEntry,
+  config: string,
+  options: { readonly log: string; readonly within?: readonly string[] },
+): Promise<Daemon> {
   const started = performance.now()
-  const child = spawnCli(entry, ['peer', 'start', '--config', config, '--json'])
+  const child = spawnCli(entry, ['peer', 'start', '--config', config, '--json'], options.within)
   await mkdir(dirname(options.log), { recursive: true })
   const log = createWriteStream(options.log, { flags: 'a' })
   let lastWords = ''

@@ -30,7 +30,10 @@ const vitest = (...projects) => [
 const TASKS = {
   demo: { built: true, command: ['scripts/demo.ts'] },
   test: { command: vitest('unit', 'contract', 'integration') },
+  'test:fuzz': { command: ['scripts/fuzz.ts'] },
   'test:kill': { built: true, command: vitest('kill') },
+  'test:browser': { command: vitest('browser') },
+  'test:model': { run: testModel },
   bench: { built: true, command: ['bench/main.ts'] },
   check: { run: check },
   build: { run: build },
@@ -61,6 +64,13 @@ function execute(node, args, env) {
     child.on('error', reject)
     child.on('close', (code, signal) => resolve(code ?? 128 + (constants.signals[signal] ?? 0)))
   })
+}
+
+/** With `--full` every search of the models is complete; without it, those that end within a minute. */
+function testModel({ env, node }, args) {
+  const full = args.includes('--full')
+  const rest = args.filter((arg) => arg !== '--full')
+  return execute(node, [...vitest('model'), ...rest], { ...env, MODEL_SEARCH: full ? 'full' : 'short' })
 }
 
 async function main([name, ...args]) {

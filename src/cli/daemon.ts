@@ -37,12 +37,13 @@ export async function runDaemon(configFile: string, options: DaemonOptions): Pro
   const failed = Promise.withResolvers<never>()
   // Awaited only once everything runs; until then a failure shows there.
   failed.promise.catch(() => undefined)
-  const peer = await startPeer(config, { clock: { nowMs: () => Date.now() }, log, onFailure: failed.reject })
+  const clock = { nowMs: () => Date.now() }
+  const peer = await startPeer(config, { clock, log, onFailure: failed.reject })
   const apiFile = join(config.dataDir, API_FILE)
   try {
     const token = await apiToken(join(config.dataDir, TOKEN_FILE))
     const { host, port } = config.api
-    const gateway = await startGateway({ peer, log }, { host, port, token })
+    const gateway = await startGateway({ peer, clock, log }, { host, port, token })
     try {
       await writeWhole(apiFile, `${JSON.stringify({ url: gateway.url, token })}\n`, 0o600)
       const listening = { institution: config.institution, peer: peer.identity.peerId, api: gateway.url }

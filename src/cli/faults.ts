@@ -26,6 +26,11 @@ export type CliFault =
   | { code: 'VERIFY_DIFFERS'; files: number; first: number }
   | { code: 'TX_REFUSED'; refusal: string; sentence: string; todo: string }
   | { code: 'TX_NOT_FINAL'; id: string; waitedMs: number }
+  | { code: 'CHECK_CHAIN_NEEDED' }
+  | { code: 'CHECK_UNREADABLE'; file: string; reason: string }
+  | { code: 'CHECK_GENESIS_DIFFERS'; chain: string; expected: string }
+  | { code: 'PROOF_NAME_WRONG'; expected: string }
+  | { code: 'PROOF_ANSWER_OTHER' }
   | { code: 'INTERRUPTED' }
 export class CliError extends CodedError<CliFault> {}
 
@@ -179,6 +184,36 @@ export const cliFaults = {
     todo: 'Look at "apotheca peer status": the ledger may have no validator at hand. The transaction may still become final.',
     http: 504,
     exit: EXIT.unavailable,
+  },
+  CHECK_CHAIN_NEEDED: {
+    says: 'A proof means nothing without knowing which chain it should be of.',
+    todo: 'Give the id of the chain with --chain, or its genesis with --genesis, from a source that you trust.',
+    http: 400,
+    exit: EXIT.usage,
+  },
+  CHECK_UNREADABLE: {
+    says: 'The file {file} cannot be read: {reason}.',
+    todo: 'Check the path and its permissions.',
+    http: 400,
+    exit: EXIT.usage,
+  },
+  CHECK_GENESIS_DIFFERS: {
+    says: 'The genesis given is that of the chain {chain}, not of {expected}.',
+    todo: 'Find out from a source that you trust which of the two is right, and give that one.',
+    http: 400,
+    exit: EXIT.usage,
+  },
+  PROOF_NAME_WRONG: {
+    says: 'This is not what can be proved; expected {expected}.',
+    todo: 'See "apotheca ledger proof --help".',
+    http: 400,
+    exit: EXIT.usage,
+  },
+  PROOF_ANSWER_OTHER: {
+    says: 'The peer answered with a proof of something else than was asked for.',
+    todo: 'Do not trust this peer; tell its operator, and ask another peer.',
+    http: 502,
+    exit: EXIT.integrity,
   },
   INTERRUPTED: {
     says: 'Interrupted.',

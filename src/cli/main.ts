@@ -6,6 +6,7 @@ import { consentCommands } from './consent-commands.ts'
 import { contentCommands } from './content-commands.ts'
 import { DEFAULT_HOME } from './home.ts'
 import { keyCommands } from './key-commands.ts'
+import { ledgerCommands } from './ledger-commands.ts'
 import { peerCommands } from './peer-commands.ts'
 import { recordCommands } from './record-commands.ts'
 import { VERSION } from './version.ts'
@@ -36,6 +37,7 @@ contentCommands(program)
 recordCommands(program)
 consentCommands(program)
 keyCommands(program)
+ledgerCommands(program)
 peerCommands(program)
 
 await program.parseAsync()

@@ -2,8 +2,9 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import { join } from 'node:path'
 import type { PeerStatus } from '../peer/peer.ts'
-import { bytesText, columns, dim, print, secondsText, timeText } from './output.ts'
+import { bytesText, columns, dim, print, secondsText } from './output.ts'
 import { run, withPeer } from './session.ts'
+import { ledgerRows } from './status-words.ts'
 
 export function peerCommands(program: Command): void {
   const peer = program.command('peer').summary('the daemon of an institution')
@@ -56,7 +57,7 @@ export function peerCommands(program: Command): void {
           ['peer', status.peerId],
           ['account', status.account],
           ['chain', status.chain],
-          ['ledger', `height ${status.height}, ${timeText(status.blockTimeMs)} UTC${behindText(status.behind)}`],
+          ...ledgerRows(status, Date.now()),
           ['waiting', `${status.waitingTransactions} transactions`],
           ['members', `${status.members.length - away.length} of ${status.members.length} connected`],
           ...(away.length === 0 ? [] : [['away', away.map((one) => one.institution).join(', ')] as const]),
@@ -111,10 +112,6 @@ export function peerCommands(program: Command): void {
           ])
         }),
     )
-}
-
-function behindText(blocks: number): string {
-  return blocks === 0 ? '' : `, ${blocks} blocks behind`
 }
 
 function extraPeer(text: string, before: Map<string, string[]>): Map<string, string[]> {

@@ -44,21 +44,37 @@ export async function submitTx(
 }
 
 async function waitFinal(client: ApiClient, tx: TxId, signal: AbortSignal): Promise<FinalTx> {
-  let answer: ReceiptAnswer
-  try {
-    answer = await client.get<ReceiptAnswer>(`/api/v1/ledger/transactions/${tx}?waitMs=${TX_WAIT_MS_MAX}`, { signal })
-  } catch (error) {
-    if (error instanceof ApiError && error.status === 404) {
-      throw new CliError({ code: 'TX_NOT_FINAL', id: tx, waitedMs: TX_WAIT_MS_MAX }, { cause: error })
-    }
-    throw error
-  }
+  const answer = await waitReceipt(client, tx, { timeoutMs: TX_WAIT_MS_MAX, signal })
   const { fault } = answer.receipt
   if (fault !== undefined) {
     const { sentence, todo } = cliReport(new CodedError(fault))
     throw new CliError({ code: 'TX_REFUSED', refusal: fault.code, sentence, todo })
   }
   return { tx, height: answer.height }
+}
+
+/**
+ * Waits until a transaction is final, whatever became of it.
+ *
+ * @throws {CliError} `TX_NOT_FINAL`
+ */
+export async function waitReceipt(
+  client: ApiClient,
+  tx: TxId,
+  options: { readonly timeoutMs: number; readonly signal: AbortSignal },
+): Promise<ReceiptAnswer> {
+  const { signal, timeoutMs } = options
+  for (let leftMs = timeoutMs; ; leftMs -= TX_WAIT_MS_MAX) {
+    const waitMs = Math.min(leftMs, TX_WAIT_MS_MAX)
+    try {
+      return await client.get<ReceiptAnswer>(`/api/v1/ledger/transactions/${tx}?waitMs=${waitMs}`, { signal })
+    } catch (error) {
+      if (!(error instanceof ApiError) || error.status !== 404) throw error
+      if (waitMs === leftMs) {
+        throw new CliError({ code: 'TX_NOT_FINAL', id: tx, waitedMs: timeoutMs }, { cause: error })
+      }
+    }
+  }
 }
 
 async function homeOf(client: ApiClient, account: AccountId): Promise<AccountAnswer['org']> {

@@ -1,63 +1,29 @@
 import { EXIT, type FaultInfo } from '../core/coded-error.ts'
-import type { SoloFault } from './solo.ts'
-import type { VoteFault } from './votes.ts'
+import type { SigningFault } from './votes.ts'
 
-/** Every code that this folder's rules can answer with; a code without a row, or a row without a code, doesn't compile. */
-type Code = (SoloFault | VoteFault)['code']
+/** Why a validator must not sign any more, though its vote log is whole. */
+export type HaltFault = { code: 'CONSENSUS_STATE_DIFFERS' } | { code: 'CONSENSUS_KEY_ELSEWHERE' }
+
+/** Every code that this folder's rules can answer with; a code without a row, or a row without a code, doesn't compile. The ledger has the rows of faults that it shares. */
+type Code = Exclude<(HaltFault | SigningFault)['code'], 'VOTE_EPOCH_WRONG'>
 
 export const consensusFaults = {
-  VOTE_EPOCH_WRONG: {
-    says: 'The vote is of epoch {epoch}; expected {expected}.',
-    todo: 'Let the peer catch up.',
-    http: 422,
-    exit: EXIT.integrity,
-  },
-  VOTE_SIGNER_UNKNOWN: {
-    says: 'The vote names signer {signer}; this epoch has {validators} validators.',
-    todo: 'Drop the sender: it is broken or false.',
-    http: 422,
-    exit: EXIT.integrity,
-  },
-  VOTE_SIGNATURE_INVALID: {
-    says: 'The signature of validator {signer} under its vote is not valid.',
-    todo: 'Drop the sender: it is broken or false.',
-    http: 422,
-    exit: EXIT.integrity,
-  },
   VOTE_NOT_VALIDATOR: {
     says: 'This peer’s consensus key is not among the validators of epoch {epoch}.',
     todo: 'Give the peer the consensus key that the genesis names, or run it without one: it follows then.',
     http: 403,
     exit: EXIT.usage,
   },
-  EVIDENCE_NOT_CONFLICTING: {
-    says: 'The two votes don’t contradict each other.',
-    todo: 'Send two votes of one validator in one view that the rules forbid together.',
-    http: 422,
-    exit: EXIT.usage,
-  },
-  CONSENSUS_EVENT_OUT_OF_ORDER: {
-    says: 'Consensus was told {event} while {phase}.',
-    todo: 'This is a fault of the program: report it.',
-    http: 500,
+  CONSENSUS_STATE_DIFFERS: {
+    says: 'A quorum agreed on a block that gives another state here. This peer signs nothing until it is started again.',
+    todo: 'Compare its version with the others’, then rebuild its ledger from theirs: move the folder "state" away and start it.',
+    http: 503,
     exit: EXIT.internal,
   },
-  CONSENSUS_NOT_SOLO: {
-    says: 'Consensus of one was started with {validators} validators.',
-    todo: 'Use a genesis with one validator, or a version that runs several.',
-    http: 500,
-    exit: EXIT.usage,
-  },
-  CONSENSUS_BLOCK_WRONG: {
-    says: 'A block of view {view} was built where {expected} was asked for.',
-    todo: 'This is a fault of the program: report it.',
-    http: 500,
-    exit: EXIT.internal,
-  },
-  CONSENSUS_VOTE_WRONG: {
-    says: 'A vote of view {view} does not make the certificate that was asked for.',
-    todo: 'This is a fault of the program: report it.',
-    http: 500,
-    exit: EXIT.internal,
+  CONSENSUS_KEY_ELSEWHERE: {
+    says: 'A certificate has this validator’s signature on a vote that is not in its vote log: its key is in use elsewhere, or the log is an old copy. It signs nothing.',
+    todo: 'Stop the other peer that has this key. If the folder was restored from a copy, have the institution’s consensus key replaced.',
+    http: 503,
+    exit: EXIT.denied,
   },
 } as const satisfies Readonly<Record<Code, FaultInfo>>

@@ -49,14 +49,35 @@ export const TX_PRECONDITIONS_MAX = 16
 export const BLOCK_TX_BYTES_MAX = 1024 * 1024
 /** Transactions of one block, by number: 0.2 s of signature checks on one core. */
 export const BLOCK_TXS_MAX = 2_000
-/** Items of evidence in one block: each is two signature checks. */
-export const BLOCK_EVIDENCE_MAX = 16
+/**
+ * Blocks that are executed and not final. In good times there are two or three; views grow to 60 s without finality, so this many
+ * are hours of a network that notarizes and never finalizes.
+ */
+export const PENDING_BLOCKS_MAX = 256
+/** On so many blocks that aren't final, a proposer puts no transactions: bounds the memory they take to about 32 MiB. */
+export const PENDING_FULL_BLOCKS_MAX = 32
+/** Transactions a second of one institution, sustained: three times what the whole network must carry on small machines. */
+export const TX_QUOTA_PER_SECOND = 1_000
+/** Transactions that an institution may have saved up: a ward that was offline for a night comes back at once. */
+export const TX_QUOTA_BURST = 10_000
+/** The part of that which only lane 0 may take: evidence, membership and revocation find room after a flood. */
+export const TX_QUOTA_URGENT = 1_000
+/** Signatures of transactions known to be good: half a minute of full load, 100 bytes each. */
+export const VERIFIED_SIGNATURES_MAX = 65_536
 /** Views without a block between a block and its parent; at the longest view (60 s) this is almost three days of failed views. */
 export const BLOCK_NULLIFY_CERTIFICATES_MAX = 4_096
 /** How far a block's time may be ahead of the wall clock: clocks kept by NTP differ by far less. */
 export const BLOCK_TIME_AHEAD_MS_MAX = 2_000
 /** Blocks of an epoch: at one block a second, validators can change every quarter of an hour. */
 export const EPOCH_BLOCKS = 1_000
+/** Epochs whose validators stay in the state, so that evidence of them can be judged: two days at full speed, months of idling. */
+export const EPOCH_SETS_KEPT = 1_024
+/** Changes of validators in one proposal: a reorganization; the people who approve must be able to read it. */
+export const MEMBERSHIP_CHANGES_MAX = 16
+/** Approved changes that wait for the end of an epoch. */
+export const MEMBERSHIP_QUEUE_MAX = 64
+/** How long a proposal may wait for approvals: keys kept offline and boards that meet monthly. */
+export const MEMBERSHIP_PERIOD_MS_MAX = 60 * 24 * 60 * 60 * 1_000
 /** Validators: one for each institution of the largest consortium. */
 export const VALIDATORS_MAX = 100
 /** Institutions of one genesis; others join later. */
@@ -76,6 +97,20 @@ export const RECEIPT_FAULT_FIELDS_MAX = 8
 export const RECEIPT_FAULT_TEXT_MAX = 128
 /** A state key: a few hashes and a number. */
 export const STATE_KEY_BYTES_MAX = 256
+/** Pages of the state tree kept in memory: those of the first four levels, which every block reads, and their last versions; 13 MB. */
+export const STATE_PAGES_CACHED_MAX = 8_192
+/** Nibbles that lead to such a page: 4,369 pages; the level below would be 65,536. */
+export const STATE_PAGE_CACHED_NIBBLES = 3
+/** Keys deleted or moved in one batch of pruning, and one block's beyond it: some ten milliseconds of the disk. */
+export const STATE_PRUNE_KEYS = 8_192
+/** Entries of one batch when the tree is made of the flat state: some megabytes of memory. */
+export const TREE_FILL_ENTRIES = 4_096
+/** What a chunk of a snapshot aims at: small enough to ask another peer for, large enough that proofs don't matter. */
+export const SNAPSHOT_CHUNK_BYTES = 1024 * 1024
+/** A chunk with one entry beyond that; what a transaction wrote is smaller by far. */
+export const SNAPSHOT_CHUNK_BYTES_MAX = 2 * 1024 * 1024
+/** Entries of one chunk: the smallest have about 50 bytes. */
+export const SNAPSHOT_CHUNK_ENTRIES_MAX = 32_768
 /** Bytes of all transactions that wait; a minute of full blocks. */
 export const MEMPOOL_BYTES_MAX = 64 * 1024 * 1024
 /** Transactions that wait: bounds the memory beside the bytes. */
@@ -97,6 +132,8 @@ export const OBJECT_WALK_DEPTH_MAX = 8
 export const AEAD_UPDATE_BYTES = 64 * 1024
 /** Imported public keys that a process remembers: every account that is active within minutes, at 1 kB each. */
 export const ED25519_KEYS_CACHED_MAX = 4_096
+/** Signatures of one call verified at once: leaves two of libuv's four threads to the disk. */
+export const VERIFICATIONS_AT_ONCE = 2
 /** WebCrypto's own bound on one call of getRandomValues. */
 export const RANDOM_FILL_BYTES_MAX = 65_536
 /** Keys of one keystore: a person has three, an institution about ten, each kept through a few rotations. */
@@ -187,6 +224,22 @@ export const BLOCK_HAVE_TIMEOUT_MS = 2_000
 /** After the first "I have it", others get this long to join the list. */
 export const BLOCK_HAVE_GRACE_MS = 50
 
+/** Waiting for one validator, in bytes: two of the largest messages and the votes around them. The oldest go first. */
+export const CONSENSUS_QUEUE_BYTES_MAX = 8 * 1024 * 1024
+/** The same by number: votes and certificates of more views than anyone sends again at once. */
+export const CONSENSUS_QUEUE_MESSAGES_MAX = 1_024
+/** Small messages that leave together in one record of the transport; more gains nothing, and copies. */
+export const CONSENSUS_WRITE_BYTES = 64 * 1024
+/** Consensus streams of one connection: the one in use, and one that replaces it before the old one's end was noticed. */
+export const CONSENSUS_STREAMS_PER_CONNECTION_MAX = 4
+/** A validator that takes not one byte for so long loses its stream; its connection is dropped soon after by the probes. */
+export const CONSENSUS_STREAM_STALL_MS = 10_000
+/** Opening a stream is one round trip. */
+export const CONSENSUS_OPEN_TIMEOUT_MS = 5_000
+/** First pause before a stream is opened again: a daemon registers its protocols within this after it listens. */
+export const CONSENSUS_REOPEN_MS_MIN = 50
+/** Longest pause before a stream is opened again: a peer that became a validator waits no longer. */
+export const CONSENSUS_REOPEN_MS_MAX = 2_000
 /** One-shot requests served at a time for one connection. */
 export const REQUEST_STREAMS_PER_CONNECTION_MAX = 16
 /** Default time for a whole request and its answer. */
@@ -240,6 +293,12 @@ export const UPLOAD_META_BYTES_MAX = 64 * 1024
 export const UPLOAD_JOURNALS_MAX = 4_096
 /** Digests in one journal record: one gigabyte of segments. */
 export const UPLOAD_RECORD_DIGESTS_MAX = 1_024
+/** One record of a vote log: a block, header and body, with the frame around them. */
+export const VOTE_LOG_RECORD_BYTES_MAX = CBOR_BYTES_MAX + HEADER_BYTES_MAX + 64 * 1024
+/** Written and synced at once: three blocks and their votes; one step writes one block. */
+export const VOTE_LOG_APPEND_BYTES_MAX = 8 * 1024 * 1024
+/** A vote log is read whole at a start, within the memory of a validator. Sixty full blocks above the last final one. */
+export const VOTE_LOG_BYTES_MAX = 128 * 1024 * 1024
 /** Opened segments on their way to the disk. */
 export const DOWNLOAD_BUFFERS = 6
 
@@ -275,3 +334,51 @@ export const UPLOAD_EXPIRE_MS = 48 * 60 * 60 * 1_000
 export const SCRUB_CHECK_MS = 60_000
 /** A scrub notes its place this often: what a restart costs. */
 export const SCRUB_SLICE_MS = 60_000
+
+/** A light proof: a genesis of 100 institutions, and the largest record with its versions or 75 changes of 100 validators. */
+export const PROOF_BYTES_MAX = CBOR_BYTES_MAX
+/** Changes of validators that one proof follows: one a week for twenty years. */
+export const PROOF_LINKS_MAX = 1_024
+/** State keys of one proof: a record with all versions that a page shows; 256 kB of paths at a million keys. */
+export const PROOF_ENTRIES_MAX = 256
+/** The longest path to a historyRoot: heights are safe integers. */
+export const PROOF_HISTORY_PATH_MAX = 53
+/** The longest path to a txRoot or receiptsRoot: log2 of `BLOCK_TXS_MAX`, rounded up. */
+export const PROOF_TX_PATH_MAX = 11
+/** A value of the state: an account with `ACCOUNT_KEYS_MAX` X-Wing keys has 260 kB. */
+export const PROOF_VALUE_BYTES_MAX = 512 * 1024
+/** 256 siblings of 34 bytes, and a leaf. */
+export const PROOF_STATE_BYTES_MAX = 16 * 1024
+/** A receipt; see `RECEIPT_FAULT_TEXT_MAX`. */
+export const PROOF_RECEIPT_BYTES_MAX = 2 * 1024
+/** The head may move on while several keys are read: so often is it tried to read them at one. */
+export const PROOF_READ_TRIES = 8
+
+/** Longest Δ: a view of an unreachable quorum is tried once in three minutes. */
+export const CONSENSUS_DELTA_MS_MAX = 60_000
+/** Growth of Δ with each view without finality after the first. */
+export const CONSENSUS_DELTA_GROWTH = 1.5
+/** A notarized block that is not final after as many Δ needs another one after it. */
+export const CONSENSUS_UNFINAL_DELTAS = 4
+/** A leader that a quorum has outlasted for so long gets no time. */
+export const CONSENSUS_SILENT_MS = 10_000
+/** Up to so many validators, certificates are broadcast; with more, sent to the next leaders. */
+export const CONSENSUS_BROADCAST_VALIDATORS_MAX = 16
+/** Votes for views further ahead are passed over: whoever is that far has certificates to show. */
+export const CONSENSUS_VIEWS_AHEAD_MAX = 64
+/** Proposals, with up to 2 MiB each, for views further ahead are passed over. */
+export const CONSENSUS_PROPOSALS_AHEAD_MAX = 4
+/** An honest signer has one ballot of each kind in a view; a little more shows that it isn't. */
+export const CONSENSUS_BALLOTS_PER_SIGNER_MAX = 5
+/** Certificates, and votes, that are sent again at once. */
+export const CONSENSUS_CERTIFICATES_SENT_MAX = 256
+/** A block with its envelope; a proposal of an epoch's last block carries a justification beside. */
+export const CONSENSUS_MESSAGE_BYTES_MAX = 3 * 1024 * 1024
+/** Transactions that are handed on together. */
+export const TRANSACTIONS_SHARED_MAX = 1_024
+/** A validator asks for final blocks no more often, whatever it is told. */
+export const CATCH_UP_INTERVAL_MS = 500
+/** Length of the vote log at which what is final is taken out of it. */
+export const VOTE_LOG_REPLACE_BYTES = 16 * 1024 * 1024
+/** A block that is due and not final for so long is a stall that operators are told of. */
+export const LEDGER_STALL_MS = 3_000

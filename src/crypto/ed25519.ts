@@ -15,7 +15,7 @@
  * @see docs/spec/signatures.md; RFC 8032 section 5.1; Chalkias et al., "Taming the many EdDSAs" (SSR 2020);
  *   test/vectors/ed25519.json
  */
-import { ed25519Equation } from '#native'
+import { ed25519Equation, ed25519EquationAside } from '#native'
 import { fromString } from 'uint8arrays/from-string'
 
 export const PUBLIC_KEY_BYTES = 32
@@ -45,9 +45,22 @@ export function keyEncodingAllowed(publicKey: Uint8Array): boolean {
 
 /** Verifies under the one strict rule. Never throws: whatever the bytes, the answer is yes or no. */
 export function verifyStrict(publicKey: Uint8Array, signature: Uint8Array, message: Uint8Array): boolean {
+  return encodingsAllowed(publicKey, signature) && ed25519Equation(publicKey, signature, message)
+}
+
+/** The same verdict, found off this thread where the platform can. The bytes must not change until it settles. */
+export async function verifyStrictAside(
+  publicKey: Uint8Array,
+  signature: Uint8Array,
+  message: Uint8Array,
+): Promise<boolean> {
+  return encodingsAllowed(publicKey, signature) && ed25519EquationAside(publicKey, signature, message)
+}
+
+/** Rule 1 and 2. */
+function encodingsAllowed(publicKey: Uint8Array, signature: Uint8Array): boolean {
   if (signature.length !== SIGNATURE_BYTES || !lessThan(signature.subarray(SCALAR_OFFSET), L)) return false
-  if (isSmallOrder(withoutSign(signature.subarray(0, SCALAR_OFFSET)))) return false
-  return keyEncodingAllowed(publicKey) && ed25519Equation(publicKey, signature, message)
+  return !isSmallOrder(withoutSign(signature.subarray(0, SCALAR_OFFSET))) && keyEncodingAllowed(publicKey)
 }
 
 /** y of an encoded point. */

@@ -11,8 +11,9 @@ import { ed25519 } from '@noble/curves/ed25519.js'
 import { concat } from 'uint8arrays/concat'
 import { CodedError } from '../core/coded-error.ts'
 import type { ChainId } from '../core/ids.ts'
+import { VERIFICATIONS_AT_ONCE } from '../core/limits.ts'
 import type { Signer } from '../core/ports.ts'
-import { keyEncodingAllowed, PUBLIC_KEY_BYTES, verifyStrict } from './ed25519.ts'
+import { keyEncodingAllowed, PUBLIC_KEY_BYTES, verifyStrict, verifyStrictAside } from './ed25519.ts'
 
 export type SignatureFault =
   | { code: 'SIGNATURE_KEY_INVALID'; reason: 'length' | 'encoding-or-small-order' | 'not-on-curve' }
@@ -83,6 +84,31 @@ export function verifyMessage(
   message: Uint8Array,
 ): boolean {
   return verifyStrict(publicKey, signature, signedBytes(type, chain, message))
+}
+
+/** One signature to verify: the arguments of `verifyMessage`. */
+export interface SignatureCheck {
+  readonly publicKey: Uint8Array
+  readonly signature: Uint8Array
+  readonly type: MessageType
+  readonly chain: ChainId
+  readonly message: Uint8Array
+}
+
+/**
+ * The verdicts of `verifyMessage`, in order, found off this thread where the platform can. A few at a time: the pool that does
+ * it also syncs the disk, and a vote must not wait behind a thousand signatures.
+ */
+export async function verifyMany(items: readonly SignatureCheck[]): Promise<readonly boolean[]> {
+  const verdicts: boolean[] = items.map(() => false)
+  const waiting = items.entries()
+  const worker = async (): Promise<void> => {
+    for (const [index, { publicKey, signature, type, chain, message }] of waiting) {
+      verdicts[index] = await verifyStrictAside(publicKey, signature, signedBytes(type, chain, message))
+    }
+  }
+  await Promise.all(Array.from({ length: Math.min(VERIFICATIONS_AT_ONCE, items.length) }, worker))
+  return verdicts
 }
 
 /**

@@ -87,6 +87,11 @@ const accountCreate: Decoder<AccountCreate> = object({
   encryption: encryptionPublicKey,
 })
 
+/** Where an account stands in the state. */
+export function accountStateKey(id: AccountId): { readonly namespace: string; readonly key: Uint8Array } {
+  return { namespace: ACCOUNT_NAMESPACE, key: idHash(id) }
+}
+
 export async function getAccount(view: StateView, id: AccountId): Promise<Account | undefined> {
   const value = await view.get(ACCOUNT_NAMESPACE, idHash(id))
   return value === undefined ? undefined : { id, ...storedAccount(value, 'account') }

@@ -1,10 +1,12 @@
 import { EXIT, type FaultInfo } from '../core/coded-error.ts'
 import type { AccountFault } from './accounts.ts'
+import type { EvidenceFault } from './evidence.ts'
 import type { ConsentFault } from './grants.ts'
+import type { MembershipFault } from './membership.ts'
 import type { RecordFault } from './records.ts'
 
 /** Every code that this folder's rules can answer with; a code without a row, or a row without a code, doesn't compile. */
-type Code = (AccountFault | ConsentFault | RecordFault)['code']
+type Code = (AccountFault | ConsentFault | EvidenceFault | MembershipFault | RecordFault)['code']
 
 export const domainFaults = {
   ACCOUNT_EXISTS: {
@@ -30,6 +32,84 @@ export const domainFaults = {
     todo: 'Name an institution of this chain.',
     http: 404,
     exit: EXIT.notFound,
+  },
+  MEMBERSHIP_INSTITUTION_UNKNOWN: {
+    says: '{institution} is not an institution of this chain.',
+    todo: 'Correct the name of the institution.',
+    http: 404,
+    exit: EXIT.notFound,
+  },
+  MEMBERSHIP_NOT_INSTITUTION: {
+    says: 'The account {account} is not that of {org}; membership is decided by institutions.',
+    todo: 'Name the institution’s own account, and sign with its admin key.',
+    http: 403,
+    exit: EXIT.denied,
+  },
+  MEMBERSHIP_BASE_STALE: {
+    says: 'The proposal changes the validators in force since epoch {base}; those since epoch {since} are in force now.',
+    todo: 'Look at the validators as they are now, and propose again.',
+    http: 409,
+    exit: EXIT.conflict,
+  },
+  MEMBERSHIP_EXPIRED: {
+    says: 'The proposal counted until {expiresMs}; it is {blockTimeMs}.',
+    todo: 'Propose again, with more time for approvals.',
+    http: 409,
+    exit: EXIT.conflict,
+  },
+  MEMBERSHIP_PERIOD_TOO_LONG: {
+    says: 'The proposal would count until {expiresMs}; the latest allowed is {latestMs}.',
+    todo: 'Let it expire within 60 days; it can be proposed again.',
+    http: 400,
+    exit: EXIT.usage,
+  },
+  MEMBERSHIP_CHANGE_IMPOSSIBLE: {
+    says: 'Change {index} can’t be made: {kind} {institution}.',
+    todo: 'Add who does not validate yet, with a key that no validator has; remove or rotate who does. The last validator stays.',
+    http: 409,
+    exit: EXIT.conflict,
+  },
+  MEMBERSHIP_KEY_INVALID: {
+    says: 'The consensus key of change {index} is not a usable Ed25519 public key.',
+    todo: 'Make the key with apotheca key create, and copy it whole.',
+    http: 400,
+    exit: EXIT.usage,
+  },
+  MEMBERSHIP_KEY_SUSPENDED: {
+    says: 'The consensus key of change {index}, for {institution}, is suspended: it signed what the rules forbid.',
+    todo: 'Find out how it came to vote twice; then make another key.',
+    http: 409,
+    exit: EXIT.conflict,
+  },
+  MEMBERSHIP_PROPOSAL_UNKNOWN: {
+    says: 'No proposal {proposal} waits for approval.',
+    todo: 'Copy the id again, whole; it may be approved already, or its institution has replaced it.',
+    http: 404,
+    exit: EXIT.notFound,
+  },
+  MEMBERSHIP_APPROVED_ALREADY: {
+    says: '{institution} has approved this proposal already.',
+    todo: 'Nothing need be done; the others must approve it.',
+    http: 409,
+    exit: EXIT.conflict,
+  },
+  MEMBERSHIP_QUEUE_FULL: {
+    says: '{waiting} approved changes wait for the end of an epoch; at most {waitingMax} are kept.',
+    todo: 'Approve again after the next epochs.',
+    http: 409,
+    exit: EXIT.capacity,
+  },
+  EVIDENCE_EPOCH_UNKNOWN: {
+    says: 'The votes are of epoch {epoch}, whose validators are not kept, or not known yet.',
+    todo: 'Submit evidence within 1,024 epochs.',
+    http: 404,
+    exit: EXIT.notFound,
+  },
+  EVIDENCE_KNOWN: {
+    says: 'The key of {institution} is suspended already, for its votes in epoch {epoch}, view {view}.',
+    todo: 'Nothing need be done.',
+    http: 409,
+    exit: EXIT.conflict,
   },
   RECORD_PATIENT_UNKNOWN: {
     says: 'There is no account {patient} on this chain.',

@@ -1,7 +1,15 @@
 /** The state machines of an Apotheca chain, in one list: all peers of a chain run the same. */
 import type { StateMachine } from '../ledger/machine.ts'
 import { accountsMachine } from './accounts.ts'
+import { evidenceMachine } from './evidence.ts'
 import { grantsMachine } from './grants.ts'
+import { membershipMachine } from './membership.ts'
 import { recordsMachine } from './records.ts'
 
-export const machines: readonly StateMachine[] = [accountsMachine, recordsMachine, grantsMachine]
+export const machines: readonly StateMachine[] = [
+  accountsMachine,
+  membershipMachine,
+  evidenceMachine,
+  recordsMachine,
+  grantsMachine,
+]

@@ -126,6 +126,28 @@ export async function getRecordVersion(
   return value === undefined ? undefined : { record, version, ...storedVersion(value, 'version') }
 }
 
+/** Where a record and some of its versions stand in the state: what a proof of it is made of. */
+export function recordStateKeys(
+  id: RecordId,
+  versions: { readonly from: number; readonly to: number },
+): { readonly namespace: string; readonly key: Uint8Array }[] {
+  const keys = [{ namespace: RECORD_NAMESPACE, key: idHash(id) }]
+  for (let version = versions.from; version <= versions.to; version++) {
+    keys.push({ namespace: VERSION_NAMESPACE, key: keyOf(idHash(id), uint32Bytes(version)) })
+  }
+  return keys
+}
+
+/** @returns which record, or version of one, a state key is of; `undefined` where it is of neither. */
+export function recordOfStateKey(
+  namespace: string,
+  key: Uint8Array,
+): { readonly record: RecordId; readonly version?: number } | undefined {
+  if (namespace === RECORD_NAMESPACE && key.length === ID_BYTES) return { record: recordIdOf(key) }
+  if (namespace !== VERSION_NAMESPACE || key.length !== ID_BYTES + 4) return undefined
+  return { record: recordIdOf(key.slice(0, ID_BYTES)), version: versionOfKey(key) }
+}
+
 /** All versions of a record, the first first. */
 export async function* listVersions(
   reader: StateReader,
@@ -133,8 +155,7 @@ export async function* listVersions(
   options?: ListOptions,
 ): AsyncGenerator<RecordVersion> {
   for await (const { key, value } of reader.list(VERSION_NAMESPACE, idHash(record), options)) {
-    const version = new DataView(key.buffer, key.byteOffset, key.byteLength).getUint32(ID_BYTES)
-    yield { record, version, ...storedVersion(value, 'version') }
+    yield { record, version: versionOfKey(key), ...storedVersion(value, 'version') }
   }
 }
 
@@ -142,6 +163,10 @@ export async function* listVersions(
 export interface ListedRecord {
   readonly record: MedicalRecord
   readonly cursor: Uint8Array
+}
+
+function versionOfKey(key: Uint8Array): number {
+  return new DataView(key.buffer, key.byteOffset, key.byteLength).getUint32(ID_BYTES)
 }
 
 /** Records of a patient, by the time they were added. */

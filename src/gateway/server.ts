@@ -14,7 +14,7 @@ import {
   HTTP_HEADERS_TIMEOUT_MS,
   HTTP_IDLE_TIMEOUT_MS,
 } from '../core/limits.ts'
-import type { Log } from '../core/ports.ts'
+import type { Clock, Log } from '../core/ports.ts'
 import { equalSecrets } from '../crypto/derive.ts'
 import { sha256 } from '../crypto/hash.ts'
 import { CodedError } from '../core/coded-error.ts'
@@ -22,12 +22,15 @@ import type { Peer } from '../peer/peer.ts'
 import { GatewayError } from './faults.ts'
 import { contentRoutes } from './content-routes.ts'
 import { ledgerRoutes } from './ledger-routes.ts'
+import { Metrics } from './metrics.ts'
 import { sendProblem } from './problem.ts'
+import { proofRoutes } from './proof-routes.ts'
 import { statusRoutes } from './status-routes.ts'
 import { uploadRoutes } from './upload-routes.ts'
 
 export interface GatewayDeps {
   readonly peer: Peer
+  readonly clock: Clock
   readonly log: Log
 }
 
@@ -97,16 +100,19 @@ const openapiInfo: NonNullable<FastifyDynamicSwaggerOptions['openapi']> = {
   security: [{ token: [] }],
 }
 
-async function registerRoutes(app: FastifyInstance, { log, peer }: GatewayDeps): Promise<void> {
+async function registerRoutes(app: FastifyInstance, { clock, log, peer }: GatewayDeps): Promise<void> {
+  const metrics = new Metrics({ peer, clock })
+  app.addHook('onClose', async () => metrics.close())
   // Streamed bodies are handed to the route unread.
   app.addContentTypeParser('application/offset+octet-stream', (_request, payload, done) => done(null, payload))
   for (const type of ['application/vnd.ipld.raw', 'application/vnd.ipld.dag-pb', 'application/vnd.ipld.dag-cbor']) {
     app.addContentTypeParser(type, { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
   }
-  await app.register(async (api) => statusRoutes(api, peer))
+  await app.register(async (api) => statusRoutes(api, peer, metrics))
   await app.register(async (api) => uploadRoutes(api, peer), { prefix: '/api/v1' })
   await app.register(async (api) => contentRoutes(api, peer, log), { prefix: '/api/v1' })
   await app.register(async (api) => ledgerRoutes(api, peer), { prefix: '/api/v1' })
+  await app.register(async (api) => proofRoutes(api, peer), { prefix: '/api/v1' })
   app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger())
 }
 

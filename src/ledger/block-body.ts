@@ -1,5 +1,5 @@
 /**
- * Block bodies: transactions, evidence, and what justifies the block's place. One IPLD block, fetched by CID.
+ * Block bodies: transactions, and what justifies the block's place. One IPLD block, fetched by CID.
  *
  * @see docs/spec/body.md
  */
@@ -7,7 +7,6 @@ import type { CID } from 'multiformats/cid'
 import { decodeCanonical, encodeCanonical } from '../core/codec.ts'
 import {
   BLOCK_BYTES_MAX,
-  BLOCK_EVIDENCE_MAX,
   BLOCK_NULLIFY_CERTIFICATES_MAX,
   BLOCK_TXS_MAX,
   BLOCK_TX_BYTES_MAX,
@@ -17,12 +16,10 @@ import { type Decoder, byteString, list, nullable, object, shapeFault } from '..
 import { cborCid } from '../crypto/hash.ts'
 import { merkleRoot } from '../crypto/merkle.ts'
 import { type Certificate, certificate } from './certificate.ts'
-import { type Evidence, evidence } from './vote.ts'
 
 export interface BlockBody {
   /** Envelopes, as they were signed; in the order they are applied. */
   readonly txs: readonly Uint8Array[]
-  readonly evidence: readonly Evidence[]
   readonly justify: Justification
 }
 
@@ -36,7 +33,6 @@ export interface Justification {
 
 const bodyFields = object({
   txs: list(byteString(1, TX_LARGE_BYTES_MAX), 0, BLOCK_TXS_MAX),
-  evidence: list(evidence, 0, BLOCK_EVIDENCE_MAX),
   justify: object({
     parentCert: nullable(certificate),
     nullifyCerts: list(certificate, 0, BLOCK_NULLIFY_CERTIFICATES_MAX),

@@ -1,4 +1,5 @@
 /** Reading the three byte strings of a block; whatever is no block is the block's fault, not the codec's. */
+import type { CID } from 'multiformats/cid'
 import { CodecError } from '../core/codec.ts'
 import { type BlockBody, decodeBody } from './block-body.ts'
 import { BlockError, HeaderError } from './block-check.ts'
@@ -13,15 +14,19 @@ export interface BlockBytes {
   readonly body: Uint8Array
 }
 
-/** @throws {HeaderError} `HEADER_MALFORMED`, `HEADER_CERTIFICATE_INVALID` */
-export function readFinal(given: BlockBytes): FinalHeader {
-  let header: Header
+/** @throws {HeaderError} `HEADER_MALFORMED` */
+export function readHeader(bytes: Uint8Array): { readonly id: CID; readonly header: Header } {
   try {
-    header = decodeHeader(given.header)
+    return { id: headerId(bytes), header: decodeHeader(bytes) }
   } catch (error) {
     if (!(error instanceof CodecError)) throw error
     throw new HeaderError({ code: 'HEADER_MALFORMED', problem: error.fault.code }, { cause: error })
   }
+}
+
+/** @throws {HeaderError} `HEADER_MALFORMED`, `HEADER_CERTIFICATE_INVALID` */
+export function readFinal(given: BlockBytes): FinalHeader {
+  const { header, id } = readHeader(given.header)
   let certificate: Certificate
   try {
     certificate = decodeCertificate(given.certificate)
@@ -29,7 +34,6 @@ export function readFinal(given: BlockBytes): FinalHeader {
     if (!(error instanceof CodecError)) throw error
     throw new HeaderError({ code: 'HEADER_CERTIFICATE_INVALID', problem: error.fault.code }, { cause: error })
   }
-  const id = headerId(given.header)
   return { id, header, certificate, headerBytes: given.header, certificateBytes: given.certificate }
 }
 

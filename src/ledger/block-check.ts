@@ -11,12 +11,12 @@ import type { CID } from 'multiformats/cid'
 import { equals } from 'uint8arrays/equals'
 import { CodedError } from '../core/coded-error.ts'
 import type { ChainId } from '../core/ids.ts'
-import { BLOCK_TIME_AHEAD_MS_MAX, EPOCH_BLOCKS } from '../core/limits.ts'
+import { BLOCK_TIME_AHEAD_MS_MAX } from '../core/limits.ts'
 import { type BlockBody, type Justification, bodyCid, txRootOf } from './block-body.ts'
 import { type Certificate, checkCertificate, encodeCertificate } from './certificate.ts'
 import { chainIdOfLink } from './fields.ts'
 import type { FinalHeader, Header } from './header.ts'
-import { type ValidatorSet, leaderOf } from './validators.ts'
+import { type ValidatorSet, leaderOf, sameValidators } from './validators.ts'
 
 export type HeaderFault =
   | { code: 'HEADER_MALFORMED'; problem: string }
@@ -25,6 +25,7 @@ export type HeaderFault =
   | { code: 'HEADER_FORK'; height: number; block: string; known: string }
   | { code: 'HEADER_EPOCH_UNKNOWN'; epoch: number }
   | { code: 'HEADER_EPOCH_WRONG'; epoch: number; expected: number }
+  | { code: 'HEADER_EPOCH_NOT_FINAL'; epoch: number; parent: string }
   | { code: 'HEADER_PARENT_UNKNOWN'; parent: string; height: number }
   | { code: 'HEADER_HEIGHT_WRONG'; height: number; expected: number }
   | { code: 'HEADER_VIEW_WRONG'; view: number; parentView: number }
@@ -41,14 +42,14 @@ export type BlockFault =
   | { code: 'BODY_MALFORMED'; problem: string }
   | { code: 'BODY_CID_WRONG'; body: string; expected: string }
   | { code: 'BODY_TX_ROOT_WRONG'; height: number }
-  | { code: 'BODY_EVIDENCE_REFUSED'; height: number }
   | { code: 'BODY_JUSTIFICATION_INVALID'; problem: string }
+  | { code: 'BLOCK_LANE_ORDER_WRONG'; height: number; index: number }
   | { code: 'BLOCK_TX_INADMISSIBLE'; index: number; problem: string }
   | { code: 'BLOCK_STATE_ROOT_WRONG'; height: number }
   | { code: 'BLOCK_RECEIPTS_ROOT_WRONG'; height: number }
 export class BlockError extends CodedError<BlockFault> {}
 
-/** The newest final block, or the genesis, as the next block sees it. */
+/** A block that is final or may become it, or the genesis, as the next block sees it. */
 export interface Head {
   /** 0: the genesis. */
   readonly height: number
@@ -59,6 +60,8 @@ export interface Head {
   readonly stateRoot: Uint8Array
   /** Epoch of the next block. */
   readonly nextEpoch: number
+  /** Whether the block is the last of its epoch. */
+  readonly endsEpoch: boolean
 }
 
 /** What a header on this head must say beside what it does. */
@@ -69,29 +72,56 @@ export interface Expected {
   readonly nextValidators: ValidatorSet['validators'] | undefined
 }
 
-/** Whether the block of this height is the last of its epoch. */
-export const endsEpoch = (height: number): boolean => height % EPOCH_BLOCKS === 0
-
 /** Time is checked apart from all else: a header too early for a slow clock is right later. */
 export function timeFault(header: Header, nowMs: number): HeaderFault | undefined {
   const latestMs = nowMs + BLOCK_TIME_AHEAD_MS_MAX
   return header.timeMs > latestMs ? { code: 'HEADER_TIME_AHEAD', timeMs: header.timeMs, latestMs } : undefined
 }
 
-/** What can be said of a final header by its epoch's validators alone. */
-export function finalityFault(final: FinalHeader, chain: ChainId, set: ValidatorSet): HeaderFault | undefined {
-  const { certificate, header, id } = final
+/** What can be said of a header by its epoch's validators alone, its certificate left aside. */
+export function leaderFault(
+  header: Pick<Header, 'parentView' | 'proposer' | 'view'>,
+  set: ValidatorSet,
+): HeaderFault | undefined {
   const leader = set.validators[leaderOf(set, header.view)]?.institution ?? ''
   if (header.proposer !== leader) return { code: 'HEADER_PROPOSER_WRONG', proposer: header.proposer, leader }
   if (header.view <= header.parentView) {
     return { code: 'HEADER_VIEW_WRONG', view: header.view, parentView: header.parentView }
   }
-  const problem = isBallotOf(certificate, id, header.epoch, header.view)
-    ? certificate.kind === 'finalize'
-      ? checkCertificate(certificate, chain, set)?.code
-      : 'not a finalize certificate'
-    : 'of another block'
+  return undefined
+}
+
+/**
+ * What can be said of a certified header by its epoch's validators alone.
+ *
+ * @param kind - of the certificate: only `finalize` makes a block final.
+ */
+export function finalityFault(
+  final: FinalHeader,
+  chain: ChainId,
+  set: ValidatorSet,
+  kind: 'finalize' | 'notarize' = 'finalize',
+): HeaderFault | undefined {
+  const { certificate, header, id } = final
+  const early = leaderFault(header, set)
+  if (early !== undefined) return early
+  const other = ballotFault(certificate, id, header, kind)
+  if (other !== undefined) return other
+  const problem = checkCertificate(certificate, chain, set)?.code
   return problem === undefined ? undefined : { code: 'HEADER_CERTIFICATE_INVALID', problem }
+}
+
+/** Whether a certificate is one of this kind for this block, its signatures left aside. */
+export function ballotFault(
+  certificate: Certificate,
+  id: CID,
+  header: Header,
+  kind: 'finalize' | 'notarize',
+): HeaderFault | undefined {
+  const problem = isBallotOf(certificate, id, header) ? `not a ${kind} certificate` : 'of another block'
+  return isBallotOf(certificate, id, header) && certificate.kind === kind
+    ? undefined
+    : { code: 'HEADER_CERTIFICATE_INVALID', problem }
 }
 
 /** Whether the header may follow this head. */
@@ -114,7 +144,8 @@ export function placeFault(header: Header, head: Head, expected: Expected): Head
   if (layoutVersion !== expected.layoutVersion) {
     return { code: 'HEADER_LAYOUT_WRONG', layoutVersion, expected: expected.layoutVersion }
   }
-  if (!sameValidators(header.nextValidators, expected.nextValidators)) {
+  const isSameEnd = (header.nextValidators === undefined) === (expected.nextValidators === undefined)
+  if (!isSameEnd || !sameValidators(header.nextValidators ?? [], expected.nextValidators ?? [])) {
     return { code: 'HEADER_NEXT_VALIDATORS_WRONG', height }
   }
   return undefined
@@ -127,43 +158,45 @@ export function bodyFault(header: Header, bytes: Uint8Array, body: BlockBody): B
   const expected = header.body.toString()
   if (given !== expected) return { code: 'BODY_CID_WRONG', body: given, expected }
   if (!equals(txRootOf(body.txs), header.txRoot)) return { code: 'BODY_TX_ROOT_WRONG', height }
-  // Evidence is acted on by the membership machine; until a chain has it, evidence that does nothing has no place in a block.
-  if (body.evidence.length > 0) return { code: 'BODY_EVIDENCE_REFUSED', height }
   return undefined
 }
 
 /**
  * Whether the block's place is justified: its parent is certified, and every view between was nullified.
  *
+ * The block that begins an epoch is justified by a finalize certificate of the block that ended the one before, in whatever view
+ * that was formed: only a final block may hand over to other validators. All others by a certificate of their parent's view.
+ *
+ * @param known.parent - what the block follows.
  * @param known.parentCertificate - bytes of the parent's certificate, if it was checked already: the same one isn't again.
- * @param known.setOf - validators of an epoch.
+ * @param known.setOf - validators of an epoch. @default signatures are not checked: the caller did
  */
 export function justificationFault(
   header: Header,
   justify: Justification,
   chain: ChainId,
   known: {
-    readonly parentCertificate: Uint8Array | undefined
-    readonly setOf: (epoch: number) => ValidatorSet | undefined
+    readonly parent: Head
+    readonly parentCertificate?: Uint8Array | undefined
+    readonly setOf?: (epoch: number) => ValidatorSet | undefined
   },
 ): BlockFault | undefined {
   const { nullifyCerts, parentCert } = justify
+  const { setOf } = known
   const invalid = (problem: string): BlockFault => ({ code: 'BODY_JUSTIFICATION_INVALID', problem })
   const certificateProblem = (given: Certificate): string | undefined => {
-    const set = known.setOf(given.epoch)
+    if (setOf === undefined) return undefined
+    const set = setOf(given.epoch)
     return set === undefined ? 'epoch unknown' : checkCertificate(given, chain, set)?.code
   }
   if ((parentCert === null) !== (header.height === 1)) return invalid('parent certificate missing or not needed')
   if (parentCert !== null) {
-    const isParents =
-      parentCert.kind !== 'nullify' &&
-      parentCert.view === header.parentView &&
-      parentCert.block?.equals(header.parent) === true
-    if (!isParents) return invalid('parent certificate of another block')
+    const problem = parentProblem(parentCert, known.parent)
+    if (problem !== undefined) return invalid(problem)
     const { parentCertificate } = known
     const isChecked = parentCertificate !== undefined && equals(parentCertificate, encodeCertificate(parentCert))
-    const problem = isChecked ? undefined : certificateProblem(parentCert)
-    if (problem !== undefined) return invalid(problem)
+    const signatures = isChecked ? undefined : certificateProblem(parentCert)
+    if (signatures !== undefined) return invalid(signatures)
   }
   if (nullifyCerts.length !== header.view - header.parentView - 1) return invalid('views between are not all nullified')
   for (const [index, given] of nullifyCerts.entries()) {
@@ -181,17 +214,17 @@ export function chainFault(header: Header, chain: ChainId): HeaderFault | undefi
   return given === chain ? undefined : { code: 'HEADER_WRONG_CHAIN', chain: given }
 }
 
-function isBallotOf(certificate: Certificate, block: CID, epoch: number, view: number): boolean {
-  return certificate.epoch === epoch && certificate.view === view && certificate.block?.equals(block) === true
+/** What is wrong with a certificate of this parent, its signatures left aside. */
+function parentProblem(given: Certificate, parent: Head): string | undefined {
+  const { endsEpoch, id, nextEpoch, view } = parent
+  const epoch = endsEpoch ? nextEpoch - 1 : nextEpoch
+  const isView = endsEpoch ? given.view >= view : given.view === view
+  if (!isView || given.epoch !== epoch || given.block?.equals(id) !== true) return 'parent certificate of another block'
+  return endsEpoch && given.kind !== 'finalize' ? 'the parent ended its epoch and is not final' : undefined
 }
 
-function sameValidators(a: ValidatorSet['validators'] | undefined, b: ValidatorSet['validators'] | undefined): boolean {
-  if (a === undefined || b === undefined) return a === b
-  return (
-    a.length === b.length &&
-    a.every((one, index) => {
-      const other = b[index]
-      return other !== undefined && one.institution === other.institution && equals(one.key, other.key)
-    })
-  )
+/** Whether the certificate is of this block. A block that ends its epoch is proposed again in later views, until it is final. */
+function isBallotOf({ block, epoch, view }: Certificate, id: CID, header: Header): boolean {
+  const isView = header.nextValidators === undefined ? view === header.view : view >= header.view
+  return isView && epoch === header.epoch && block?.equals(id) === true
 }

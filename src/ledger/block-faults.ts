@@ -1,9 +1,10 @@
 import { EXIT, type FaultInfo } from '../core/coded-error.ts'
 import type { BlockFault, HeaderFault } from './block-check.ts'
 import type { CertificateFault } from './certificate.ts'
+import type { VoteFault } from './vote-check.ts'
 
 /** Every code that this folder's rules can answer with; a code without a row, or a row without a code, doesn't compile. */
-type Code = (BlockFault | CertificateFault | HeaderFault)['code']
+type Code = (BlockFault | CertificateFault | HeaderFault | VoteFault)['code']
 
 export const blockFaults = {
   CERTIFICATE_EPOCH_WRONG: {
@@ -35,6 +36,30 @@ export const blockFaults = {
     todo: 'Ask another peer for the block; the one that sent this is broken or false.',
     http: 422,
     exit: EXIT.integrity,
+  },
+  VOTE_EPOCH_WRONG: {
+    says: 'The vote is of epoch {epoch}; expected {expected}.',
+    todo: 'Let the peer catch up.',
+    http: 422,
+    exit: EXIT.integrity,
+  },
+  VOTE_SIGNER_UNKNOWN: {
+    says: 'The vote names signer {signer}; this epoch has {validators} validators.',
+    todo: 'Drop the sender: it is broken or false.',
+    http: 422,
+    exit: EXIT.integrity,
+  },
+  VOTE_SIGNATURE_INVALID: {
+    says: 'The signature of validator {signer} under its vote is not valid.',
+    todo: 'Drop the sender: it is broken or false.',
+    http: 422,
+    exit: EXIT.integrity,
+  },
+  EVIDENCE_NOT_CONFLICTING: {
+    says: 'The two votes don’t contradict each other.',
+    todo: 'Send two votes of one validator in one view that the rules forbid together.',
+    http: 422,
+    exit: EXIT.usage,
   },
   HEADER_MALFORMED: {
     says: 'The header is not one ({problem}).',
@@ -72,8 +97,14 @@ export const blockFaults = {
     http: 422,
     exit: EXIT.integrity,
   },
+  HEADER_EPOCH_NOT_FINAL: {
+    says: 'The parent {parent} ends its epoch and is not final yet; epoch {epoch} begins only on a final block.',
+    todo: 'Wait until the parent is final; it is proposed again until then.',
+    http: 503,
+    exit: EXIT.unavailable,
+  },
   HEADER_PARENT_UNKNOWN: {
-    says: 'The parent {parent} of the block at height {height} is not this peer’s newest block.',
+    says: 'The parent {parent} of the block at height {height} is neither this peer’s newest block nor one that is about to become final.',
     todo: 'Let the peer catch up; if it has, the sender is on another chain.',
     http: 503,
     exit: EXIT.unavailable,
@@ -150,14 +181,14 @@ export const blockFaults = {
     http: 422,
     exit: EXIT.integrity,
   },
-  BODY_EVIDENCE_REFUSED: {
-    says: 'The block at height {height} holds evidence, which this chain has no rule for.',
-    todo: 'Update this peer if the others run a newer version.',
+  BODY_JUSTIFICATION_INVALID: {
+    says: 'The block is not justified in its view ({problem}).',
+    todo: 'Ask another peer for the block.',
     http: 422,
     exit: EXIT.integrity,
   },
-  BODY_JUSTIFICATION_INVALID: {
-    says: 'The block is not justified in its view ({problem}).',
+  BLOCK_LANE_ORDER_WRONG: {
+    says: 'Transaction {index} of the block at height {height} is in a more urgent lane than the one before it.',
     todo: 'Ask another peer for the block.',
     http: 422,
     exit: EXIT.integrity,

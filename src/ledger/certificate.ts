@@ -60,11 +60,11 @@ export function signersOf(bitmap: Uint8Array): number[] {
 }
 
 /**
- * Checks a certificate against the validators of its epoch; the cheap checks come first.
+ * Checks all of a certificate but its signatures.
  *
- * @returns the first fault, or `undefined` if the certificate holds.
+ * @returns the first fault, or `undefined`.
  */
-export function checkCertificate(given: Certificate, chain: ChainId, set: ValidatorSet): CertificateFault | undefined {
+export function certificateShapeFault(given: Certificate, set: ValidatorSet): CertificateFault | undefined {
   const validators = set.validators.length
   if (given.epoch !== set.epoch) {
     return { code: 'CERTIFICATE_EPOCH_WRONG', epoch: given.epoch, expected: set.epoch }
@@ -80,8 +80,19 @@ export function checkCertificate(given: Certificate, chain: ChainId, set: Valida
   if (signers.length !== quorum || given.sigs.length !== quorum) {
     return { code: 'CERTIFICATE_NO_QUORUM', signatures: Math.min(signers.length, given.sigs.length), quorum }
   }
+  return undefined
+}
+
+/**
+ * Checks a certificate against the validators of its epoch; the cheap checks come first.
+ *
+ * @returns the first fault, or `undefined` if the certificate holds.
+ */
+export function checkCertificate(given: Certificate, chain: ChainId, set: ValidatorSet): CertificateFault | undefined {
+  const fault = certificateShapeFault(given, set)
+  if (fault !== undefined) return fault
   const message = ballotBytes(given)
-  for (const [index, signer] of signers.entries()) {
+  for (const [index, signer] of signersOf(given.signers).entries()) {
     const key = set.validators[signer]?.key
     const sig = given.sigs[index]
     if (key === undefined || sig === undefined || !verifyMessage(key, sig, given.kind, chain, message)) {

@@ -1,5 +1,6 @@
-/** Opening a chain: a new store gets the state of the genesis; an old one is read, and its state checked against its head. */
+/** Opening a chain: a new store gets the state of the genesis; of an old one the head is read, and the root of its state checked. */
 import { equals } from 'uint8arrays/equals'
+import { TREE_FILL_ENTRIES } from '../core/limits.ts'
 import type { KeyValueStore } from '../core/ports.ts'
 import { sha256 } from '../crypto/hash.ts'
 import { EMPTY_RANGE, type MountainRange, appendLeaf, leafHash, peakPositions } from '../crypto/merkle.ts'
@@ -8,16 +9,18 @@ import { ChainStore, ChainStoreError, epochWrite, genesisWrites, historyWrites, 
 import { type Genesis, chainIdOf, decodeGenesis, genesisCid } from './genesis.ts'
 import { decodeHeader, headerId } from './header.ts'
 import type { StateMachine } from './machine.ts'
-import { BlockState } from './state.ts'
-import { treeKey } from './state-proof.ts'
-import { MemoryStateTree, type StateTree } from './state-tree.ts'
+import { unfinishedSnapshot } from './snapshot-builder.ts'
+import { BlockState, decodeStateValue, treeChangeOf } from './state.ts'
+import { type StateTree, StoredStateTree } from './state-tree.ts'
+import { TreeFiller } from './state-tree-filler.ts'
+import type { TreeChange } from './state-tree-update.ts'
 import type { ValidatorSet } from './validators.ts'
 
-/** What is in memory of the newest final block. */
+/** What is in memory of the newest final block, or of a pending one. */
 export interface ChainState {
   readonly head: Head
   readonly tree: StateTree
-  /** Over the digests of the genesis and all headers up to the head. */
+  /** Over the digests of the genesis and all headers up to this block's. */
   readonly history: MountainRange
 }
 
@@ -29,7 +32,7 @@ export interface OpenedChain {
 }
 
 /**
- * @throws {ChainStoreError} `CHAIN_FORMAT_UNKNOWN`, `CHAIN_OTHER_GENESIS`, `CHAIN_DAMAGED`
+ * @throws {ChainStoreError} `CHAIN_FORMAT_UNKNOWN`, `CHAIN_OTHER_GENESIS`, `CHAIN_SNAPSHOT_UNFINISHED`, `CHAIN_DAMAGED`
  * @throws {GenesisError} {CodecError} where the genesis is not one
  */
 export async function openChain(
@@ -38,14 +41,18 @@ export async function openChain(
   machines: readonly StateMachine[],
 ): Promise<OpenedChain> {
   const genesis = decodeGenesis(genesisBytes)
+  const snapshot = await unfinishedSnapshot(backing)
+  if (snapshot !== undefined) {
+    throw new ChainStoreError({ code: 'CHAIN_SNAPSHOT_UNFINISHED', height: snapshot.height })
+  }
   const store = new ChainStore(backing)
   const found = await store.genesis()
-  if (found === undefined) await begin(store, genesisBytes, genesis, machines)
+  if (found === undefined) await begin(backing, genesisBytes, genesis, machines)
   else if (!equals(found, genesisBytes)) {
     const given = chainIdOf(genesisBytes)
     throw new ChainStoreError({ code: 'CHAIN_OTHER_GENESIS', found: chainIdOf(found), given })
   }
-  const tree = await readTree(store)
+  const tree = await readTree(backing, store)
   const head = await readHead(store, genesisBytes, genesis, tree.root)
   return {
     genesis,
@@ -55,7 +62,7 @@ export async function openChain(
 }
 
 async function begin(
-  store: ChainStore,
+  backing: KeyValueStore,
   bytes: Uint8Array,
   genesis: Genesis,
   machines: readonly StateMachine[],
@@ -65,16 +72,31 @@ async function begin(
   const seed = sha256(bytes)
   const { nodes } = appendLeaf(EMPTY_RANGE, leafHash(seed))
   const epoch = epochWrite({ epoch: 0, seed, validators: genesis.validators })
-  await store.write([...genesisWrites(bytes), epoch, ...historyWrites(nodes), ...stateWrites(state.changes())])
+  const changes = state.changes()
+  const { writes } = await StoredStateTree.beforeGenesis(backing).with(changes.map(treeChangeOf))
+  await backing.batch([...genesisWrites(bytes), epoch, ...historyWrites(nodes), ...stateWrites(changes), ...writes])
 }
 
-/** The tree of all of the flat state: about half a second for 100,000 keys. */
-async function readTree(store: ChainStore): Promise<MemoryStateTree> {
-  const entries: { key: Uint8Array; valueHash: Uint8Array }[] = []
-  for await (const { bytes, key, namespace } of store.allState()) {
-    entries.push({ key: treeKey(namespace, key), valueHash: sha256(bytes) })
+/** The tree as it was stored with the head; made of the flat state where a version before there were stored trees wrote the store. */
+async function readTree(backing: KeyValueStore, store: ChainStore): Promise<StateTree> {
+  const height = await store.headHeight()
+  const tree = await StoredStateTree.at(backing, height)
+  if (tree !== undefined) return tree
+  let filler = TreeFiller.of(backing, height)
+  let batch: TreeChange[] = []
+  const fill = async (): Promise<void> => {
+    const { filler: next, writes } = await filler.add(batch)
+    await store.write(writes)
+    filler = next
+    batch = []
   }
-  return MemoryStateTree.of(entries)
+  for await (const entry of store.allState()) {
+    batch.push({ ...treeChangeOf(entry), version: decodeStateValue(entry.bytes).version })
+    if (batch.length === TREE_FILL_ENTRIES) await fill()
+  }
+  await fill()
+  await store.write([filler.finish()])
+  return readTree(backing, store)
 }
 
 async function readHead(
@@ -85,7 +107,15 @@ async function readHead(
 ): Promise<Head> {
   const height = await store.headHeight()
   if (height === 0) {
-    return { height, id: genesisCid(genesisBytes), view: 0, timeMs: genesis.timeMs, stateRoot, nextEpoch: 0 }
+    return {
+      height,
+      id: genesisCid(genesisBytes),
+      view: 0,
+      timeMs: genesis.timeMs,
+      stateRoot,
+      nextEpoch: 0,
+      endsEpoch: false,
+    }
   }
   const bytes = await store.header(height)
   if (bytes === undefined) throw new ChainStoreError({ code: 'CHAIN_DAMAGED', what: 'header', at: height })
@@ -93,8 +123,9 @@ async function readHead(
   if (!equals(header.stateRoot, stateRoot)) {
     throw new ChainStoreError({ code: 'CHAIN_DAMAGED', what: 'state', at: height })
   }
-  const nextEpoch = header.epoch + (header.nextValidators === undefined ? 0 : 1)
-  return { height, id: headerId(bytes), view: header.view, timeMs: header.timeMs, stateRoot, nextEpoch }
+  const endsEpoch = header.nextValidators !== undefined
+  const nextEpoch = header.epoch + (endsEpoch ? 1 : 0)
+  return { height, id: headerId(bytes), view: header.view, timeMs: header.timeMs, stateRoot, nextEpoch, endsEpoch }
 }
 
 async function readHistory(store: ChainStore, head: Head): Promise<MountainRange> {

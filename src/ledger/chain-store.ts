@@ -9,9 +9,8 @@ import { compare } from 'uint8arrays/compare'
 import { decodeCanonical, encodeCanonical } from '../core/codec.ts'
 import { CodedError } from '../core/coded-error.ts'
 import { type TxId, idHash } from '../core/ids.ts'
-import { BLOCK_BYTES_MAX, HEADER_BYTES_MAX } from '../core/limits.ts'
 import type { KeyChange, KeyValueStore } from '../core/ports.ts'
-import { type Decoder, byteString, integer, object } from '../core/schema.ts'
+import { type Decoder, integer, object } from '../core/schema.ts'
 import type { CompleteNode, NodePosition } from '../crypto/merkle.ts'
 import { digest } from './fields.ts'
 import {
@@ -33,14 +32,8 @@ export type ChainStoreFault =
   | { code: 'CHAIN_FORMAT_UNKNOWN'; format: number; expected: number }
   | { code: 'CHAIN_OTHER_GENESIS'; found: string; given: string }
   | { code: 'CHAIN_DAMAGED'; what: string; at: number }
-  | { code: 'CHAIN_PROPOSAL_CONFLICT'; height: number }
+  | { code: 'CHAIN_SNAPSHOT_UNFINISHED'; height: number }
 export class ChainStoreError extends CodedError<ChainStoreFault> {}
-
-/** A block that was proposed and must be the one that is signed, after a restart too. */
-export interface SavedProposal {
-  readonly header: Uint8Array
-  readonly body: Uint8Array
-}
 
 /** Where a transaction's receipt is. */
 export interface TxPlace {
@@ -62,15 +55,10 @@ const EPOCH = tag('e')
 const HEADER = tag('h')
 const HEADER_HEIGHT = tag('i')
 const NODE = tag('m')
-const PROPOSAL = tag('p')
 const RECEIPTS = tag('r')
 const STATE = tag('s')
 const TX_PLACE = tag('t')
 
-const proposal: Decoder<SavedProposal> = object({
-  header: byteString(1, HEADER_BYTES_MAX),
-  body: byteString(1, BLOCK_BYTES_MAX),
-})
 const validatorSet: Decoder<ValidatorSet> = object({ epoch: integer(0), seed: digest, validators: validatorList })
 const formatNumber: Decoder<number> = integer(0)
 
@@ -134,12 +122,6 @@ export class ChainStore implements StateReader {
   async epoch(epoch: number): Promise<ValidatorSet | undefined> {
     const bytes = await this.#store.get(keyOf(EPOCH, uint64Bytes(epoch)))
     return bytes === undefined ? undefined : validatorSet(decodeCanonical(bytes), 'epoch')
-  }
-
-  async proposal(): Promise<SavedProposal | undefined> {
-    const bytes = await this.#store.get(PROPOSAL)
-    if (bytes === undefined) return undefined
-    return proposal(decodeCanonical(bytes, BLOCK_BYTES_MAX + HEADER_BYTES_MAX + 64), 'proposal')
   }
 
   /** Durable when it settles. */
@@ -222,8 +204,6 @@ export function blockWrites(block: {
     { key: keyOf(HEADER_HEIGHT, block.id.multihash.digest), value: at },
     ...block.txs.map((id, index) => ({ key: keyOf(TX_PLACE, idHash(id)), value: keyOf(at, uint64Bytes(index)) })),
     { key: HEAD, value: at },
-    // The proposal, if it was this peer's, is the block now.
-    { key: PROPOSAL, value: undefined },
   ]
 }
 
@@ -233,10 +213,6 @@ export function historyWrites(nodes: readonly CompleteNode[]): KeyChange[] {
 
 export function epochWrite(set: ValidatorSet): KeyChange {
   return { key: keyOf(EPOCH, uint64Bytes(set.epoch)), value: encodeCanonical(set) }
-}
-
-export function proposalWrite(saved: SavedProposal): KeyChange {
-  return { key: PROPOSAL, value: encodeCanonical({ header: saved.header, body: saved.body }) }
 }
 
 export function stateWrites(changes: readonly EncodedChange[]): KeyChange[] {

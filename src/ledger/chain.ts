@@ -1,62 +1,39 @@
 /**
  * The chain: the one agreed order of blocks, and the state they lead to.
  *
- * A block becomes part of it only with a finalize certificate, and only if executing it gives the roots that its header
- * states. Everything that it writes goes to the store in one durable batch; what is in memory (head, tree, history) moves on
- * after that, so a crash at any point leaves the last block whole. Blocks are taken one after the other.
+ * A block is executed when it is proposed, by whoever votes on it, and waits as pending on top of the final head. It becomes part of
+ * the chain with a finalize certificate of its own or of a block built on it. Everything that it writes goes to the store in one
+ * durable batch; what is in memory (head, tree, history) moves on after that, so a crash at any point leaves the last block whole.
+ * Blocks are taken one after the other.
  *
- * Whoever proposes must save the proposal before it is signed, and sign the saved one after a restart: see `saveProposal`.
- *
- * @see docs/spec/chain-store.md; block-check.ts has the rules for blocks, execution.ts those for transactions
+ * @see docs/spec/chain-store.md; pending-blocks.ts has what isn't final, block-check.ts the rules for blocks, execution.ts those for
+ *   transactions
  */
-import { equals } from 'uint8arrays/equals'
-import { CodecError } from '../core/codec.ts'
+import type { CID } from 'multiformats/cid'
 import type { Fault } from '../core/coded-error.ts'
 import type { AccountId, ChainId, TxId } from '../core/ids.ts'
 import type { Clock, KeyValueStore, Log } from '../core/ports.ts'
-import { appendLeaf, leafHash, rangeProof, rangeRoot } from '../crypto/merkle.ts'
-import type { BlockBody } from './block-body.ts'
-import { type BlockBytes, readBody, readFinal, readTx } from './block-bytes.ts'
-import {
-  BlockError,
-  type Expected,
-  type Head,
-  HeaderError,
-  type HeaderFault,
-  bodyFault,
-  chainFault,
-  endsEpoch,
-  finalityFault,
-  justificationFault,
-  placeFault,
-  timeFault,
-} from './block-check.ts'
-import { type ChainState, type OpenedChain, openChain } from './chain-open.ts'
+import { rangeProof } from '../crypto/merkle.ts'
+import { type BlockBytes, readFinal } from './block-bytes.ts'
+import { type Head, HeaderError, ballotFault } from './block-check.ts'
+import { type AcceptedBlock, BlockTree } from './block-tree.ts'
+import type { Certificate } from './certificate.ts'
+import { type OpenedChain, openChain } from './chain-open.ts'
 import { ChainReader } from './chain-reader.ts'
-import {
-  ChainStore,
-  ChainStoreError,
-  type SavedProposal,
-  blockWrites,
-  epochWrite,
-  historyWrites,
-  proposalWrite,
-  stateWrites,
-} from './chain-store.ts'
+import { ChainStore } from './chain-store.ts'
 import { type Rules, SEQ_NAMESPACE, admissionFault, nextSeq } from './execution.ts'
+import type { HeaderVerdict } from './final-headers.ts'
 import { genesisCid } from './genesis.ts'
 import type { Genesis } from './genesis.ts'
-import { type FinalHeader, type Header, decodeFinalHeader, decodeHeader, headerId } from './header.ts'
+import type { Header } from './header.ts'
 import { type AccountDirectory, Registry, type StateMachine } from './machine.ts'
-import { type ExecutedBlock, type Proposal, type ProposalRequest, executeBlock, makeProposal } from './proposal.ts'
-import { type Receipt, encodeReceipts } from './receipt.ts'
+import type { Proposal, ProposalRequest } from './proposal.ts'
+import { QUOTA_NAMESPACE } from './quota.ts'
 import { type PlacedReceipt, ReceiptWaiters } from './receipt-waiters.ts'
 import { type StateProof, treeKey } from './state-proof.ts'
 import type { Lane, SignedTx } from './transaction.ts'
 import type { ValidatorSet } from './validators.ts'
-
-/** Version of the placement layout while there is none. */
-const NO_LAYOUT = 0
+import { VerifiedSignatures } from './verified-signatures.ts'
 
 export interface ChainDeps {
   /** Opened for this chain alone. */
@@ -67,26 +44,6 @@ export interface ChainDeps {
   readonly directory: AccountDirectory
 }
 
-/** A block that has just become part of the chain. */
-export interface AcceptedBlock {
-  readonly final: FinalHeader
-  readonly txs: readonly SignedTx[]
-  readonly receipts: readonly Receipt[]
-}
-
-/** What gossip should do with a header: relay it, drop it, or hold it against the sender. */
-export type HeaderVerdict =
-  | { readonly verdict: 'accept'; readonly final: FinalHeader }
-  | { readonly verdict: 'ignore' | 'reject'; readonly fault: HeaderFault }
-
-/** Faults that aren't the sender's doing: an old message, our clock, our lag; or a fork, which is worth more than blame. */
-const NOT_THE_SENDERS: ReadonlySet<HeaderFault['code']> = new Set([
-  'HEADER_KNOWN',
-  'HEADER_TIME_AHEAD',
-  'HEADER_EPOCH_UNKNOWN',
-  'HEADER_FORK',
-])
-
 export class Chain {
   readonly id: ChainId
   readonly genesis: Genesis
@@ -96,24 +53,22 @@ export class Chain {
   readonly #deps: ChainDeps
   readonly #store: ChainStore
   readonly #rules: Rules
-  readonly #epochs: ValidatorSet[]
+  readonly #tree: BlockTree
   readonly #waiters = new ReceiptWaiters()
   readonly #listeners = new Set<(block: AcceptedBlock) => void>()
-  #state: ChainState
-  /** The last proposal made here, so that it isn't executed twice. */
-  #executed: { readonly id: string; readonly block: ExecutedBlock } | undefined
   #turn: Promise<unknown> = Promise.resolve()
 
   private constructor(deps: ChainDeps, genesisBytes: Uint8Array, registry: Registry, opened: OpenedChain) {
     this.#deps = deps
     this.#store = new ChainStore(deps.store)
-    this.#rules = { registry, directory: deps.directory }
-    this.#epochs = [...opened.epochs]
-    this.#state = opened.state
+    this.#rules = { registry, directory: deps.directory, signatures: new VerifiedSignatures() }
     this.reader = new ChainReader(this.#store)
     this.genesis = opened.genesis
     this.genesisBytes = genesisBytes
     this.id = genesisCid(genesisBytes).toString() as ChainId
+    const { clock, log } = deps
+    const tree = { chain: this.id, store: this.#store, rules: this.#rules, clock, log }
+    this.#tree = new BlockTree({ ...tree, onFinal: (block) => this.#announce(block) }, opened)
   }
 
   /**
@@ -124,18 +79,19 @@ export class Chain {
    * @throws {GenesisError} {CodecError} where the genesis is not one
    */
   static async open(deps: ChainDeps, options: { readonly genesisBytes: Uint8Array }): Promise<Chain> {
-    const registry = new Registry(deps.machines, [SEQ_NAMESPACE])
+    const registry = new Registry(deps.machines, [SEQ_NAMESPACE, QUOTA_NAMESPACE])
     const opened = await openChain(deps.store, options.genesisBytes, deps.machines)
     return new Chain(deps, options.genesisBytes, registry, opened)
   }
 
+  /** The newest final block. */
   get head(): Head {
-    return this.#state.head
+    return this.#tree.state.head
   }
 
   /** Validators of an epoch, as far as this chain knows them. @default epoch of the next block */
   validators(epoch: number = this.head.nextEpoch): ValidatorSet | undefined {
-    return this.#epochs[epoch]
+    return this.#tree.validators(epoch)
   }
 
   /**
@@ -154,64 +110,88 @@ export class Chain {
   }
 
   /**
-   * Makes the next block of these transactions, and executes it. Nothing is stored.
+   * Executes a block made of these on its parent, and keeps it pending. Nothing is stored.
    *
-   * @throws {HeaderError} `HEADER_PROPOSER_WRONG`, `HEADER_TIME_NOT_LATER`, `HEADER_VIEW_WRONG`
+   * Far from the last final block it holds no transactions: see `PENDING_FULL_BLOCKS_MAX`.
+   *
+   * @param request.justify - checked by the caller.
+   * @throws {HeaderError} `HEADER_PARENT_UNKNOWN`, `HEADER_EPOCH_NOT_FINAL`, `HEADER_PROPOSER_WRONG`, `HEADER_TIME_NOT_LATER`,
+   *   `HEADER_VIEW_WRONG`
+   * @throws {PendingError} `CHAIN_PENDING_FULL`
    */
-  proposeBlock(request: ProposalRequest): Promise<Proposal> {
-    return this.#oneByOne(async () => {
-      const { head } = this.#state
-      const set = this.#setOf(head.nextEpoch)
-      const parentCert = (await this.reader.certificateAt(head.height)) ?? null
-      const expected = this.#expected()
-      const { block, proposal } = await makeProposal(
-        { chain: this.id, rules: this.#rules, store: this.#store, state: this.#state, set, expected, parentCert },
-        request,
-      )
-      this.#executed = { id: proposal.id.toString(), block }
-      return proposal
-    })
+  propose(request: ProposalRequest): Promise<Proposal> {
+    return this.#oneByOne(() => this.#tree.propose(request))
   }
 
   /**
-   * Stores a proposal; once this settles it may be signed. A different one for the same place is refused for ever: signing
-   * both would be equivocation.
+   * Checks and executes a block that has no certificate yet, and keeps it pending. Its time against the wall clock and the
+   * signatures in its justification are the caller's to check.
    *
-   * @throws {ChainStoreError} `CHAIN_PROPOSAL_CONFLICT`
+   * @param given - untrusted. One that is pending already is not executed again.
+   * @throws {HeaderError} {BlockError} any of their codes; `HEADER_PARENT_UNKNOWN` where the parent is neither the head nor
+   *   pending, `HEADER_KNOWN` where the block is final already
+   * @throws {PendingError} `CHAIN_PENDING_FULL`
    */
-  saveProposal(proposal: SavedProposal): Promise<void> {
-    return this.#oneByOne(async () => {
-      const saved = await this.#savedProposal()
-      if (saved !== undefined && !equals(saved.header, proposal.header)) {
-        throw new ChainStoreError({ code: 'CHAIN_PROPOSAL_CONFLICT', height: this.head.height + 1 })
-      }
-      if (saved === undefined) await this.#store.write([proposalWrite(proposal)])
-    })
+  addPending(given: {
+    readonly header: Uint8Array
+    readonly body: Uint8Array
+  }): Promise<{ readonly id: CID; readonly header: Header }> {
+    return this.#oneByOne(() => this.#tree.addPending(given))
   }
 
-  /** The proposal that was saved for the next block: after a restart, this one is signed and no other. */
-  savedProposal(): Promise<SavedProposal | undefined> {
-    return this.#oneByOne(() => this.#savedProposal())
+  isPending(id: CID): boolean {
+    return this.#tree.isPending(id)
+  }
+
+  /** Transactions in the pending blocks from this one down to the head: what a block on it can't hold again. */
+  pendingTxs(tip: CID): ReadonlySet<TxId> {
+    return this.#tree.pendingTxs(tip)
+  }
+
+  /** Lets go of a pending block that nobody was told of, such as an empty one that was not worth proposing. */
+  forget(id: CID): Promise<void> {
+    return this.#oneByOne(async () => this.#tree.forget(id))
   }
 
   /**
-   * Takes a final block: checks it, executes it, stores it.
+   * Makes a pending block and its pending ancestors final, oldest first, each in one durable batch. Blocks that can't become final any
+   * more are let go. A block that is final already stays as it is.
    *
-   * @param given - untrusted.
+   * @param certificate - a finalize certificate of the block, its signatures checked by the caller.
+   * @throws {PendingError} `CHAIN_NOT_PENDING`
+   * @throws {HeaderError} `HEADER_CERTIFICATE_INVALID` where it is of another block or of another kind
+   */
+  finalize(id: CID, certificate: Certificate): Promise<void> {
+    return this.#oneByOne(() => this.#tree.finalize(id, certificate))
+  }
+
+  /**
+   * Takes final blocks in order, such as a peer gives to one that is behind: checks them, executes them, stores them.
+   *
+   * Each has a finalize certificate, or is followed in the list by descendants of which one has. Blocks at the end that none covers
+   * are kept pending, if their own notarize certificates hold: the list ended too early.
+   *
+   * @param blocks - untrusted. Those that the chain has are passed over.
+   * @returns how many became part of the chain.
+   * @throws {HeaderError} {BlockError} any of their codes. Blocks up to the last finalize certificate before the bad one are taken; the
+   *   others leave nothing behind
+   */
+  acceptBlocks(blocks: readonly BlockBytes[]): Promise<number> {
+    return this.#oneByOne(() => this.#tree.acceptBlocks(blocks))
+  }
+
+  /**
+   * Takes a block that has a finalize certificate: see `acceptBlocks`.
+   *
    * @returns `known` where the chain has it already.
-   * @throws {HeaderError} {BlockError} any of their codes; nothing is changed then
    */
-  acceptBlock(given: BlockBytes): Promise<'accepted' | 'known'> {
-    return this.#oneByOne(async () => {
-      const final = readFinal(given)
-      if (await this.#isKnown(final)) return 'known'
-      this.#checkHeader(final)
-      const body = readBody(given.body)
-      await this.#checkBody(final.header, given.body, body)
-      const block = await this.#executedAs(final, body)
-      await this.#commit(final, given.body, block)
-      return 'accepted'
-    })
+  async acceptBlock(given: BlockBytes): Promise<'accepted' | 'known'> {
+    const { certificate, header, id } = readFinal(given)
+    if (certificate.kind !== 'finalize') {
+      const fault = ballotFault(certificate, id, header, 'finalize')
+      if (fault !== undefined) throw new HeaderError(fault)
+    }
+    return (await this.acceptBlocks([given])) === 0 ? 'known' : 'accepted'
   }
 
   /**
@@ -219,17 +199,8 @@ export class Chain {
    *
    * @param bytes - untrusted gossip message; see `encodeFinalHeader`.
    */
-  async verifyFinalHeader(bytes: Uint8Array): Promise<HeaderVerdict> {
-    let final: FinalHeader
-    try {
-      final = decodeFinalHeader(bytes)
-    } catch (error) {
-      if (!(error instanceof CodecError)) throw error
-      return { verdict: 'reject', fault: { code: 'HEADER_MALFORMED', problem: error.fault.code } }
-    }
-    const fault = await this.#gossipFault(final)
-    if (fault === undefined) return { verdict: 'accept', final }
-    return { verdict: NOT_THE_SENDERS.has(fault.code) ? 'ignore' : 'reject', fault }
+  verifyFinalHeader(bytes: Uint8Array): Promise<HeaderVerdict> {
+    return this.#tree.headers.judge(bytes)
   }
 
   /** The receipt of a transaction, as soon as it is final. */
@@ -257,7 +228,7 @@ export class Chain {
     key: Uint8Array,
   ): Promise<{ readonly head: Head; readonly value: Uint8Array | undefined; readonly proof: StateProof }> {
     return this.#oneByOne(async () => {
-      const { head, tree } = this.#state
+      const { head, tree } = this.#tree.state
       const value = await this.#store.storedBytes(namespace, key)
       return { head, value, proof: await tree.prove(treeKey(namespace, key)) }
     })
@@ -279,144 +250,15 @@ export class Chain {
     return result
   }
 
-  #setOf(epoch: number): ValidatorSet {
-    const set = this.#epochs[epoch]
-    if (set === undefined) throw new HeaderError({ code: 'HEADER_EPOCH_UNKNOWN', epoch })
-    return set
-  }
-
-  #expected(): Expected {
-    const { head, history } = this.#state
-    const isLast = endsEpoch(head.height + 1)
-    return {
-      historyRoot: rangeRoot(history),
-      layoutVersion: NO_LAYOUT,
-      nextValidators: isLast ? this.#setOf(head.nextEpoch).validators : undefined,
-    }
-  }
-
-  async #savedProposal(): Promise<SavedProposal | undefined> {
-    const saved = await this.#store.proposal()
-    // One that was overtaken by another final block is of no use, and can't be signed for the next place.
-    return saved !== undefined && decodeHeader(saved.header).parent.equals(this.head.id) ? saved : undefined
-  }
-
-  /** @throws {HeaderError} `HEADER_FORK`, or what is wrong with a header at a height that is taken */
-  async #isKnown(final: FinalHeader): Promise<boolean> {
-    const { height } = final.header
-    if (height > this.head.height) return false
-    const known = await this.#store.header(height)
-    if (known !== undefined && equals(known, final.headerBytes)) return true
-    const fault = chainFault(final.header, this.id) ?? this.#finalityFault(final)
-    throw new HeaderError(fault ?? this.#fork(final, known))
-  }
-
-  #fork(final: FinalHeader, known: Uint8Array | undefined): HeaderFault {
-    const { height } = final.header
-    const knownId = known === undefined ? '' : headerId(known).toString()
-    this.#deps.log.error({ height, block: final.id.toString(), known: knownId }, 'two final blocks at one height')
-    return { code: 'HEADER_FORK', height, block: final.id.toString(), known: knownId }
-  }
-
-  #finalityFault(final: FinalHeader): HeaderFault | undefined {
-    const { epoch } = final.header
-    const set = this.#epochs[epoch]
-    return set === undefined ? { code: 'HEADER_EPOCH_UNKNOWN', epoch } : finalityFault(final, this.id, set)
-  }
-
-  async #gossipFault(final: FinalHeader): Promise<HeaderFault | undefined> {
-    const { header } = final
-    const early = chainFault(header, this.id)
-    if (early !== undefined) return early
-    try {
-      // The head itself is relayed still: it may have come to this peer by another way than gossip.
-      if ((await this.#isKnown(final)) && header.height < this.head.height) {
-        return { code: 'HEADER_KNOWN', height: header.height }
-      }
-    } catch (error) {
-      if (error instanceof HeaderError) return error.fault
-      throw error
-    }
-    return this.#finalityFault(final) ?? timeFault(header, this.#deps.clock.nowMs())
-  }
-
-  #checkHeader(final: FinalHeader): void {
-    const { header } = final
-    const fault =
-      chainFault(header, this.id) ??
-      placeFault(header, this.head, this.#expected()) ??
-      timeFault(header, this.#deps.clock.nowMs()) ??
-      this.#finalityFault(final)
-    if (fault !== undefined) throw new HeaderError(fault)
-  }
-
-  async #checkBody(header: Header, bytes: Uint8Array, body: BlockBody): Promise<void> {
-    const parentCertificate = await this.#store.certificate(this.head.height)
-    const fault =
-      bodyFault(header, bytes, body) ??
-      justificationFault(header, body.justify, this.id, { parentCertificate, setOf: (epoch) => this.#epochs[epoch] })
-    if (fault !== undefined) throw new BlockError(fault)
-  }
-
-  /** Executes the block, or takes what was executed when it was proposed here. */
-  async #executedAs(final: FinalHeader, body: BlockBody): Promise<ExecutedBlock> {
-    if (this.#executed?.id === final.id.toString()) return this.#executed.block
-    const { height, timeMs } = final.header
-    const txs = body.txs.map((bytes, index) => readTx(bytes, index))
-    const context = { chain: this.id, height, timeMs }
-    const block = await executeBlock({ rules: this.#rules, store: this.#store, state: this.#state }, txs, context)
-    const dropped = block.dropped[0]
-    if (dropped !== undefined) {
-      const index = txs.indexOf(dropped.tx)
-      throw new BlockError({ code: 'BLOCK_TX_INADMISSIBLE', index, problem: dropped.fault.code })
-    }
-    if (!equals(block.receiptsRoot, final.header.receiptsRoot)) {
-      throw new BlockError({ code: 'BLOCK_RECEIPTS_ROOT_WRONG', height })
-    }
-    if (!equals(block.tree.root, final.header.stateRoot)) {
-      throw new BlockError({ code: 'BLOCK_STATE_ROOT_WRONG', height })
-    }
-    return block
-  }
-
-  async #commit(final: FinalHeader, body: Uint8Array, block: ExecutedBlock): Promise<void> {
-    const { header, id } = final
-    const { height, timeMs, view } = header
-    const { nodes, range } = appendLeaf(this.#state.history, leafHash(id.multihash.digest))
-    const next: ValidatorSet | undefined =
-      header.nextValidators === undefined
-        ? undefined
-        : { epoch: header.epoch + 1, seed: id.multihash.digest, validators: header.nextValidators }
-    await this.#store.write([
-      ...blockWrites({
-        height,
-        id,
-        header: final.headerBytes,
-        certificate: final.certificateBytes,
-        body,
-        receipts: encodeReceipts(block.receipts),
-        txs: block.txs.map((tx) => tx.id),
-      }),
-      ...historyWrites(nodes),
-      ...stateWrites(block.changes),
-      ...block.treeWrites,
-      ...(next === undefined ? [] : [epochWrite(next)]),
-    ])
-    if (next !== undefined) this.#epochs.push(next)
-    const head: Head = { height, id, view, timeMs, stateRoot: header.stateRoot, nextEpoch: next?.epoch ?? header.epoch }
-    this.#state = { head, tree: block.tree, history: range }
-    this.#executed = undefined
-    for (const [index, receipt] of block.receipts.entries()) this.#waiters.settle({ receipt, height, index })
-    this.#announce({ final, txs: block.txs, receipts: block.receipts })
-  }
-
   #announce(block: AcceptedBlock): void {
+    const { height } = block.final.header
+    for (const [index, receipt] of block.receipts.entries()) this.#waiters.settle({ receipt, height, index })
     for (const listener of this.#listeners) {
       try {
         listener(block)
       } catch (error) {
         // The block is stored: a listener's bug must not look like the block's fault.
-        this.#deps.log.error({ err: error, height: block.final.header.height }, 'block listener failed')
+        this.#deps.log.error({ err: error, height }, 'block listener failed')
       }
     }
   }

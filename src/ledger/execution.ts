@@ -13,12 +13,13 @@ import { equals } from 'uint8arrays/equals'
 import type { Fault } from '../core/coded-error.ts'
 import { type AccountId, type ChainId, idHash } from '../core/ids.ts'
 import { TX_LIFETIME_MS_MAX } from '../core/limits.ts'
-import { verifyMessage } from '../crypto/signatures.ts'
 import { chainIdOfLink } from './fields.ts'
 import type { AccountDirectory, BlockContext, Registry, Signers, TxType } from './machine.ts'
+import { quotaChange, quotaFault } from './quota.ts'
 import { type Receipt, receiptFault } from './receipt.ts'
 import { type BlockState, type StateChange, type StateView, keyOf } from './state.ts'
 import type { Lane, SignedTx, TxFault, TxRefusal } from './transaction.ts'
+import type { VerifiedSignatures } from './verified-signatures.ts'
 
 /** Namespace of the ledger's own: the last `seq` used, by account and lane. */
 export const SEQ_NAMESPACE = 'seq'
@@ -26,6 +27,7 @@ export const SEQ_NAMESPACE = 'seq'
 export interface Rules {
   readonly registry: Registry
   readonly directory: AccountDirectory
+  readonly signatures: VerifiedSignatures
 }
 
 /** A transaction that was left out of a proposal, and why. */
@@ -77,8 +79,10 @@ export async function admissionFault(
   const { seq } = tx.body
   if (seq < next) return fault({ code: 'TX_SEQ_USED', seq, next })
   if (seq > next && options.ahead !== true) return fault({ code: 'TX_SEQ_AHEAD', seq, next })
+  const overQuota = await quotaFault(view, tx, block.timeMs)
+  if (overQuota !== undefined) return overQuota
   const signers = await signersOf(rules, type, view, tx)
-  return signers.ok ? signatureFault(tx, block.chain, signers.keys) : signers.fault
+  return signers.ok ? signatureFault(rules.signatures, tx, block.chain, signers.keys) : signers.fault
 }
 
 /** Checks that need no state. */
@@ -111,13 +115,18 @@ async function signersOf(rules: Rules, type: TxType, view: StateView, tx: Signed
 }
 
 /** Exactly the signatures that are needed, in their order: an envelope has one form, and nobody can pad it. */
-function signatureFault(tx: SignedTx, chain: ChainId, keys: readonly Uint8Array[]): Fault | undefined {
+function signatureFault(
+  signatures: VerifiedSignatures,
+  tx: SignedTx,
+  chain: ChainId,
+  keys: readonly Uint8Array[],
+): Fault | undefined {
   if (tx.sigs.length !== keys.length) {
     return fault({ code: 'TX_SIGNATURE_COUNT', signatures: tx.sigs.length, expected: keys.length })
   }
   const strange = tx.sigs.findIndex(({ key }, index) => !equals(key, keys[index] ?? new Uint8Array(0)))
   if (strange !== -1) return fault({ code: 'TX_SIGNATURE_KEY_WRONG', index: strange })
-  const bad = tx.sigs.findIndex(({ key, sig }) => !verifyMessage(key, sig, 'tx', chain, tx.bodyBytes))
+  const bad = tx.sigs.findIndex((one) => !signatures.verify(tx, one, chain))
   return bad === -1 ? undefined : fault({ code: 'TX_SIGNATURE_INVALID', index: bad })
 }
 
@@ -152,7 +161,7 @@ async function applyTx(rules: Rules, state: BlockState, tx: SignedTx, block: Blo
   const turn: StateChange = { namespace: SEQ_NAMESPACE, key: seqKey(account, lane), value: seq }
   // Preconditions look at the state before this transaction, its own `seq` included.
   const unmet = await preconditionFault(state, tx)
-  state.apply([turn])
+  state.apply([turn, await quotaChange(state, tx, block.timeMs)])
   if (unmet !== undefined) return { tx: tx.id, ok: false, fault: receiptFault(unmet) }
   const step = await rules.registry.type(type)?.apply(state, tx, block)
   if (step === undefined) return { tx: tx.id, ok: false, fault: receiptFault(fault({ code: 'TX_TYPE_UNKNOWN', type })) }

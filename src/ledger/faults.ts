@@ -4,6 +4,9 @@ import type { ChainStoreFault } from './chain-store.ts'
 import type { GenesisFault } from './genesis.ts'
 import type { MachineFault } from './machine.ts'
 import type { MempoolFault } from './mempool.ts'
+import { proofFaults } from './proof-faults.ts'
+import type { PendingFault } from './pending-blocks.ts'
+import { snapshotFaults } from './snapshot-faults.ts'
 import type { StateProofFault } from './state-proof.ts'
 import type { TxFault, TxRefusal } from './transaction.ts'
 
@@ -13,6 +16,7 @@ type Code = (
   | GenesisFault
   | MachineFault
   | MempoolFault
+  | PendingFault
   | StateProofFault
   | TxFault
   | TxRefusal
@@ -115,6 +119,12 @@ const ownFaults = {
     http: 409,
     exit: EXIT.conflict,
   },
+  TX_QUOTA_EXHAUSTED: {
+    says: '{org} has used up its quota of transactions; the next fits at {fitsMs}.',
+    todo: 'Send it again then. Find out which account of the institution sends so much.',
+    http: 429,
+    exit: EXIT.unavailable,
+  },
   TX_SIGNATURE_COUNT: {
     says: 'The transaction has {signatures} signatures; its type needs exactly {expected}.',
     todo: 'Let all who must sign it, and nobody else.',
@@ -153,6 +163,12 @@ const ownFaults = {
   },
   MACHINE_TYPE_TAKEN: {
     says: 'Two state machines claim the transaction type {type}.',
+    todo: 'This is a fault of the program: report it.',
+    http: 500,
+    exit: EXIT.internal,
+  },
+  MACHINE_EPOCHS_TAKEN: {
+    says: '{machines} state machines want to decide when an epoch ends.',
     todo: 'This is a fault of the program: report it.',
     http: 500,
     exit: EXIT.internal,
@@ -211,11 +227,23 @@ const ownFaults = {
     http: 500,
     exit: EXIT.integrity,
   },
-  CHAIN_PROPOSAL_CONFLICT: {
-    says: 'Another block was proposed for height {height} already, and may have been signed.',
-    todo: 'This is a fault of the program: report it. The saved proposal stands.',
+  CHAIN_SNAPSHOT_UNFINISHED: {
+    says: 'The state at height {height} is being taken over from other peers, and is not whole yet.',
+    todo: 'Let the peer catch up; it goes on where it was.',
+    http: 503,
+    exit: EXIT.unavailable,
+  },
+  CHAIN_PENDING_FULL: {
+    says: '{blocks} blocks are executed and not final; at most {blocksMax} are kept.',
+    todo: 'See which validators are silent: the network orders blocks and can’t make them final.',
+    http: 503,
+    exit: EXIT.unavailable,
+  },
+  CHAIN_NOT_PENDING: {
+    says: 'The block {block} was to become final and has not been executed here.',
+    todo: 'This is a fault of the program: report it. The peer fetches the block from the others.',
     http: 500,
-    exit: EXIT.conflict,
+    exit: EXIT.internal,
   },
   STATE_PROOF_ROOT_WRONG: {
     says: 'The proof does not lead to this state root.',
@@ -237,4 +265,4 @@ const ownFaults = {
   },
 } as const satisfies Readonly<Record<Code, FaultInfo>>
 
-export const ledgerFaults = { ...ownFaults, ...blockFaults }
+export const ledgerFaults = { ...ownFaults, ...blockFaults, ...proofFaults, ...snapshotFaults }

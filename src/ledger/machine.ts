@@ -11,6 +11,7 @@ import type { Decoder } from '../core/schema.ts'
 import type { Genesis } from './genesis.ts'
 import type { StateChange, StateView } from './state.ts'
 import type { Lane, SignedTx } from './transaction.ts'
+import type { Validator } from './validators.ts'
 
 /** The block that a transaction stands in. */
 export interface BlockContext {
@@ -59,17 +60,34 @@ export interface TxType {
   readonly apply: (view: StateView, tx: SignedTx, block: BlockContext) => Promise<Step>
 }
 
+/** What the last block of an epoch does, before its transactions. */
+export interface EpochEnd {
+  /** Who votes in the next epoch. */
+  readonly validators: readonly Validator[]
+  readonly changes: readonly StateChange[]
+}
+
 export interface StateMachine {
   readonly namespaces: readonly string[]
   /** By name, such as `record.add`. */
   readonly types: Readonly<Record<string, TxType>>
   /** The state that the genesis gives. */
   readonly genesis?: (genesis: Genesis) => readonly StateChange[]
+  /**
+   * Whether the block ends its epoch, and what that does. One machine of a chain decides that.
+   *
+   * @param view - the state after the block's parent.
+   */
+  readonly epochEnd?: (
+    view: StateView,
+    block: { readonly height: number; readonly epoch: number },
+  ) => Promise<EpochEnd | undefined>
 }
 
 export type MachineFault =
   | { code: 'MACHINE_NAMESPACE_TAKEN'; namespace: string }
   | { code: 'MACHINE_TYPE_TAKEN'; type: string }
+  | { code: 'MACHINE_EPOCHS_TAKEN'; machines: number }
   | { code: 'MACHINE_NAMESPACE_FOREIGN'; type: string; namespace: string }
 export class MachineError extends CodedError<MachineFault> {}
 
@@ -127,9 +145,10 @@ function typedTx<P>(
 /** The machines of a chain, by type and by namespace. */
 export class Registry {
   readonly machines: readonly StateMachine[]
+  readonly #epochMachine: StateMachine | undefined
   readonly #types = new Map<string, { readonly type: TxType; readonly machine: StateMachine }>()
 
-  /** @throws {MachineError} `MACHINE_NAMESPACE_TAKEN`, `MACHINE_TYPE_TAKEN` */
+  /** @throws {MachineError} `MACHINE_NAMESPACE_TAKEN`, `MACHINE_TYPE_TAKEN`, `MACHINE_EPOCHS_TAKEN` */
   constructor(machines: readonly StateMachine[], reserved: readonly string[] = []) {
     this.machines = machines
     const namespaces = new Set<string>(reserved)
@@ -143,6 +162,20 @@ export class Registry {
         this.#types.set(type, { type: definition, machine })
       }
     }
+    const deciding = machines.filter(({ epochEnd }) => epochEnd !== undefined)
+    if (deciding.length > 1) throw new MachineError({ code: 'MACHINE_EPOCHS_TAKEN', machines: deciding.length })
+    this.#epochMachine = deciding[0]
+  }
+
+  /** Whether a block ends its epoch; see `StateMachine.epochEnd`. @throws {MachineError} `MACHINE_NAMESPACE_FOREIGN` */
+  async epochEnd(
+    view: StateView,
+    block: { readonly height: number; readonly epoch: number },
+  ): Promise<EpochEnd | undefined> {
+    const machine = this.#epochMachine
+    const end = await machine?.epochEnd?.(view, block)
+    if (end !== undefined) checkOwn(machine?.namespaces ?? [], 'epoch.end', end.changes)
+    return end
   }
 
   type(name: string): TxType | undefined {
@@ -156,10 +189,13 @@ export class Registry {
    * @throws {MachineError} `MACHINE_NAMESPACE_FOREIGN`
    */
   checkNamespaces(type: string, changes: readonly StateChange[]): void {
-    const namespaces = this.#types.get(type)?.machine.namespaces ?? []
-    const foreign = changes.find(({ namespace }) => !namespaces.includes(namespace))
-    if (foreign !== undefined) {
-      throw new MachineError({ code: 'MACHINE_NAMESPACE_FOREIGN', type, namespace: foreign.namespace })
-    }
+    checkOwn(this.#types.get(type)?.machine.namespaces ?? [], type, changes)
+  }
+}
+
+function checkOwn(namespaces: readonly string[], type: string, changes: readonly StateChange[]): void {
+  const foreign = changes.find(({ namespace }) => !namespaces.includes(namespace))
+  if (foreign !== undefined) {
+    throw new MachineError({ code: 'MACHINE_NAMESPACE_FOREIGN', type, namespace: foreign.namespace })
   }
 }

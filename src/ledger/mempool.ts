@@ -88,6 +88,18 @@ export class Mempool {
     return this.#bytes
   }
 
+  /** How much waits in each lane. */
+  byLane(): readonly { readonly lane: Lane; readonly count: number; readonly bytes: number }[] {
+    const sums = LANES.map((lane) => ({ lane, count: 0, bytes: 0 }))
+    for (const { body, bytes } of this.#byId.values()) {
+      const sum = sums[body.lane]
+      if (sum === undefined) continue
+      sum.count++
+      sum.bytes += bytes.length
+    }
+    return sums
+  }
+
   has(id: TxId): boolean {
     return this.#byId.has(id)
   }
@@ -125,8 +137,11 @@ export class Mempool {
    * What the next block should hold, in order. Nothing is taken out: that happens when a block is final.
    *
    * @param limits.bytes - of the envelopes together.
+   * @param limits.skip - transactions that stand in a block this one is built on, which isn't final yet: they count as taken, so
+   *   that what follows them in `seq` has its turn.
    */
-  take(limits: { readonly bytes: number; readonly count: number }): SignedTx[] {
+  take(limits: { readonly bytes: number; readonly count: number; readonly skip?: (id: TxId) => boolean }): SignedTx[] {
+    const skip = limits.skip ?? (() => false)
     const chosen: SignedTx[] = []
     const room: Room = { bytes: limits.bytes, count: limits.count }
     const { numerator, denominator } = LATER_LANES_RATIO
@@ -139,7 +154,7 @@ export class Mempool {
       const lent: Room = isLater
         ? { bytes: Math.min(room.bytes, later.bytes), count: Math.min(room.count, later.count) }
         : { ...room }
-      const taken = takeLane([...(this.#lanes[lane]?.values() ?? [])], lent)
+      const taken = takeLane([...(this.#lanes[lane]?.values() ?? [])], lent, skip)
       const bytes = taken.reduce((sum, tx) => sum + tx.bytes.length, 0)
       for (const side of isLater ? [room, later] : [room]) {
         side.bytes -= bytes
@@ -247,9 +262,9 @@ export class Mempool {
 }
 
 /** Deficit round-robin: each turn gives an institution a quantum; it sends while what it has saved covers the next one. */
-function takeLane(queues: readonly Queue[], room: Room): SignedTx[] {
+function takeLane(queues: readonly Queue[], room: Room, skip: (id: TxId) => boolean): SignedTx[] {
   const chosen: SignedTx[] = []
-  let turns = queues.map((queue) => ({ next: inTurn(queue), deficit: 0 }))
+  let turns = queues.map((queue) => ({ next: inTurn(queue, skip), deficit: 0 }))
   while (turns.length > 0 && room.count > 0) {
     const still: typeof turns = []
     for (const turn of turns) {
@@ -272,14 +287,16 @@ function takeLane(queues: readonly Queue[], room: Room): SignedTx[] {
 }
 
 /** The transactions of one institution, its accounts in turns, each account's in the order of `seq` up to the first gap. */
-function inTurn(queue: Queue): { peek(): SignedTx | undefined; advance(): void } {
+function inTurn(queue: Queue, skip: (id: TxId) => boolean): { peek(): SignedTx | undefined; advance(): void } {
   const accounts = [...queue.accounts.values()].map((account) => ({ account, seq: account.next }))
   let first = 0
   return {
     peek: () => {
       for (; first < accounts.length; first++) {
         const one = accounts[first]
-        const tx = one?.account.bySeq.get(one.seq)
+        if (one === undefined) return undefined
+        let tx = one.account.bySeq.get(one.seq)
+        while (tx !== undefined && skip(tx.id)) tx = one.account.bySeq.get(++one.seq)
         if (tx !== undefined) return tx
       }
       return undefined

@@ -1,42 +1,45 @@
-/** Making and executing a block on top of the head. */
+/** Making and executing a block on top of the final head or of a pending block. */
 import type { CID } from 'multiformats/cid'
+import { equals } from 'uint8arrays/equals'
 import type { ChainId, InstitutionId } from '../core/ids.ts'
 import { BLOCK_TXS_MAX, BLOCK_TX_BYTES_MAX } from '../core/limits.ts'
 import type { KeyChange } from '../core/ports.ts'
 import { merkleRoot } from '../crypto/merkle.ts'
-import { bodyCid, encodeBody, txRootOf } from './block-body.ts'
-import { type Expected, HeaderError } from './block-check.ts'
-import type { Certificate } from './certificate.ts'
+import { type BlockBody, type Justification, bodyCid, encodeBody, txRootOf } from './block-body.ts'
+import { readTx } from './block-bytes.ts'
+import { BlockError, type Expected, HeaderError, leaderFault } from './block-check.ts'
 import type { ChainState } from './chain-open.ts'
-import type { ChainStore, SavedProposal } from './chain-store.ts'
 import { type DroppedTx, type Rules, execute } from './execution.ts'
 import { parseLink } from './fields.ts'
 import { HEADER_VERSION, type Header, encodeHeader, headerId } from './header.ts'
-import type { BlockContext } from './machine.ts'
+import type { EpochEnd } from './machine.ts'
 import { type Receipt, encodeReceipt } from './receipt.ts'
-import { BlockState, type EncodedChange, treeChangeOf } from './state.ts'
+import { BlockState, type EncodedChange, type StoredValue, treeChangeOf } from './state.ts'
 import type { StateTree } from './state-tree.ts'
 import type { SignedTx } from './transaction.ts'
-import { type ValidatorSet, leaderOf } from './validators.ts'
+import type { ValidatorSet } from './validators.ts'
 
 export interface ProposalRequest {
-  /** In the order they should stand; those that don't fit or aren't admissible are left out. */
-  readonly txs: readonly SignedTx[]
-  /** Of the block; later than the head's. */
+  /** The final head, or a pending block. */
+  readonly parent: CID
+  /** Later than the parent's. */
+  readonly view: number
+  /** Later than the parent's. */
   readonly timeMs: number
   readonly proposer: InstitutionId
-  /** Later than the head's. @default the head's + 1 */
-  readonly view?: number
-  /** One for each view between the head's and this. @default none */
-  readonly nullifyCerts?: readonly Certificate[]
+  readonly justify: Justification
+  /** In the order they should stand, but for their lanes; those that don't fit or aren't admissible are left out. */
+  readonly txs: readonly SignedTx[]
 }
 
 /** A block without its certificate. */
-export interface Proposal extends SavedProposal {
+export interface Proposal {
   readonly id: CID
+  readonly header: Uint8Array
+  readonly body: Uint8Array
   readonly fields: Header
   readonly txs: readonly SignedTx[]
-  /** Left out because they have no place in any block, now or ever, or not before their turn. */
+  /** Left out, and without a place in any later block: not even if the pending blocks below this one never become final. */
   readonly dropped: readonly DroppedTx[]
 }
 
@@ -51,72 +54,97 @@ export interface ExecutedBlock {
   readonly treeWrites: readonly KeyChange[]
 }
 
-interface Ground {
+/** What a block is built on. */
+export interface Ground {
+  readonly chain: ChainId
   readonly rules: Rules
-  readonly store: ChainStore
-  readonly state: ChainState
+  /** Of the block's epoch. */
+  readonly set: ValidatorSet
+  readonly parent: ChainState
+  /** Reads the state after the parent. */
+  readonly read: (namespace: string, key: Uint8Array) => Promise<StoredValue | undefined>
+  readonly expected: Expected
+  /** Where the block ends its epoch: what that changes. */
+  readonly epochEnd: EpochEnd | undefined
 }
 
-/** Executes transactions on the final state; the state itself stays as it is. */
-export async function executeBlock(
-  ground: Ground,
-  txs: readonly SignedTx[],
-  context: BlockContext,
-): Promise<ExecutedBlock> {
-  const { rules, state, store } = ground
-  const blockState = new BlockState((namespace, key) => store.stored(namespace, key), context.height)
-  const { dropped, included, receipts } = await execute(rules, blockState, txs, context)
-  const changes = blockState.changes()
-  const { tree, writes } = await state.tree.with(changes.map(treeChangeOf))
+/** Executes transactions on the parent's state, which stays as it is. */
+async function executeOn(ground: Ground, txs: readonly SignedTx[], timeMs: number): Promise<ExecutedBlock> {
+  const { chain, parent, read, rules } = ground
+  const height = parent.head.height + 1
+  const state = new BlockState(read, height)
+  state.apply(ground.epochEnd?.changes ?? [])
+  const { dropped, included, receipts } = await execute(rules, state, txs, { chain, height, timeMs })
+  const changes = state.changes()
+  const { tree, writes } = await parent.tree.with(changes.map(treeChangeOf))
   const receiptsRoot = merkleRoot(receipts.map(encodeReceipt))
   return { txs: included, receipts, receiptsRoot, dropped, changes, tree, treeWrites: writes }
 }
 
+/**
+ * Executes a block that another one made, and compares what it leads to with what its header states.
+ *
+ * @throws {BlockError} `BLOCK_LANE_ORDER_WRONG`, `BLOCK_TX_INADMISSIBLE`, `BLOCK_RECEIPTS_ROOT_WRONG`, `BLOCK_STATE_ROOT_WRONG`
+ */
+export async function executeGiven(ground: Ground, header: Header, body: BlockBody): Promise<ExecutedBlock> {
+  const txs = body.txs.map((bytes, index) => readTx(bytes, index))
+  const { height } = header
+  const misplaced = txs.findIndex((tx, index) => tx.body.lane < (txs[index - 1]?.body.lane ?? 0))
+  if (misplaced !== -1) throw new BlockError({ code: 'BLOCK_LANE_ORDER_WRONG', height, index: misplaced })
+  const block = await executeOn(ground, txs, header.timeMs)
+  const dropped = block.dropped[0]
+  if (dropped !== undefined) {
+    const index = txs.indexOf(dropped.tx)
+    throw new BlockError({ code: 'BLOCK_TX_INADMISSIBLE', index, problem: dropped.fault.code })
+  }
+  if (!equals(block.receiptsRoot, header.receiptsRoot)) {
+    throw new BlockError({ code: 'BLOCK_RECEIPTS_ROOT_WRONG', height })
+  }
+  if (!equals(block.tree.root, header.stateRoot)) throw new BlockError({ code: 'BLOCK_STATE_ROOT_WRONG', height })
+  return block
+}
+
 /** @throws {HeaderError} `HEADER_PROPOSER_WRONG`, `HEADER_TIME_NOT_LATER`, `HEADER_VIEW_WRONG` */
 export async function makeProposal(
-  ground: Ground & {
-    readonly chain: ChainId
-    readonly set: ValidatorSet
-    readonly expected: Expected
-    readonly parentCert: Certificate | null
-  },
+  ground: Ground,
   request: ProposalRequest,
-): Promise<{ readonly proposal: Proposal; readonly block: ExecutedBlock }> {
-  const { chain, expected, set, state } = ground
-  const { proposer, timeMs } = request
-  const { head } = state
-  const view = request.view ?? head.view + 1
-  const leader = set.validators[leaderOf(set, view)]?.institution ?? ''
-  if (view <= head.view) throw new HeaderError({ code: 'HEADER_VIEW_WRONG', view, parentView: head.view })
-  if (proposer !== leader) throw new HeaderError({ code: 'HEADER_PROPOSER_WRONG', proposer, leader })
+): Promise<{ readonly proposal: Proposal; readonly executed: ExecutedBlock }> {
+  const { chain, expected, set } = ground
+  const { head } = ground.parent
+  const { justify, proposer, timeMs, view } = request
+  const place = { view, parentView: head.view, proposer }
+  const fault = leaderFault(place, set)
+  if (fault !== undefined) throw new HeaderError(fault)
   if (timeMs <= head.timeMs) {
     throw new HeaderError({ code: 'HEADER_TIME_NOT_LATER', timeMs, parentTimeMs: head.timeMs })
   }
-  const height = head.height + 1
-  const block = await executeBlock(ground, fitting(request.txs), { chain, height, timeMs })
-  const txs = block.txs.map((tx) => tx.bytes)
-  const justify = { parentCert: ground.parentCert, nullifyCerts: request.nullifyCerts ?? [] }
-  const body = encodeBody({ txs, evidence: [], justify })
+  const executed = await executeOn(ground, fitting(byLane(request.txs)), timeMs)
+  const txs = executed.txs.map((tx) => tx.bytes)
+  const body = encodeBody({ txs, justify })
   const fields: Header = {
+    ...place,
     version: HEADER_VERSION,
     chain: parseLink(chain),
     epoch: set.epoch,
-    view,
-    height,
+    height: head.height + 1,
     parent: head.id,
-    parentView: head.view,
     timeMs,
-    proposer,
     body: bodyCid(body),
     txRoot: txRootOf(txs),
-    stateRoot: block.tree.root,
-    receiptsRoot: block.receiptsRoot,
+    stateRoot: executed.tree.root,
+    receiptsRoot: executed.receiptsRoot,
     historyRoot: expected.historyRoot,
     layoutVersion: expected.layoutVersion,
     ...(expected.nextValidators === undefined ? {} : { nextValidators: expected.nextValidators }),
   }
   const header = encodeHeader(fields)
-  return { block, proposal: { id: headerId(header), header, body, fields, txs: block.txs, dropped: block.dropped } }
+  const { dropped, txs: included } = executed
+  return { executed, proposal: { id: headerId(header), header, body, fields, txs: included, dropped } }
+}
+
+/** Urgent lanes first, so that a revocation comes before what it revokes; else as they were given. */
+function byLane(txs: readonly SignedTx[]): SignedTx[] {
+  return txs.toSorted((a, b) => a.body.lane - b.body.lane)
 }
 
 /** As many of the transactions, from the first, as a block holds. */

@@ -26,7 +26,8 @@ const FAULT_TEXT_PATTERN = /^[\x20-\x7e]*$/
 const faultCode = text(2, 64, CODE_PATTERN)
 const faultText = text(0, RECEIPT_FAULT_TEXT_MAX, FAULT_TEXT_PATTERN)
 
-const fault: Decoder<ReceiptFault> = (value, path) => {
+/** A fault as it stands in a receipt, or in a peer's answer. */
+export const receiptFaultFields: Decoder<ReceiptFault> = (value, path) => {
   if (typeof value !== 'object' || value === null || Array.isArray(value) || value instanceof Uint8Array) {
     throw shapeFault(path, 'an object')
   }
@@ -42,7 +43,7 @@ const fault: Decoder<ReceiptFault> = (value, path) => {
   return { ...result, code: faultCode(code, `${path}.code`) }
 }
 
-const receiptFields = object({ tx: txId, ok: boolean, fault: optional(fault) })
+const receiptFields = object({ tx: txId, ok: boolean, fault: optional(receiptFaultFields) })
 
 const receipt: Decoder<Receipt> = (value, path) => {
   const { tx, ok, fault: given } = receiptFields(value, path)
@@ -76,6 +77,11 @@ function plainText(value: string): string {
 
 export function encodeReceipt(value: Receipt): Uint8Array {
   return encodeCanonical(value)
+}
+
+/** @throws {CodecError} */
+export function decodeReceipt(bytes: Uint8Array): Receipt {
+  return receipt(decodeCanonical(bytes), 'receipt')
 }
 
 export function encodeReceipts(values: readonly Receipt[]): Uint8Array {

@@ -1,25 +1,21 @@
 /**
- * The authenticated state: a sparse Merkle tree whose root stands in every header. Values themselves lie in the flat state;
- * here are only hashes.
+ * The authenticated state: a sparse Merkle tree whose root stands in every header. Its nodes lie in the store, sixteen-ary
+ * pages of a logically binary tree, each under the version (block height) that wrote it, and are never changed there: a version
+ * stays readable until it is pruned.
  *
- * `StateTree` is the interface that the chain uses. `MemoryStateTree` keeps all nodes in memory and is built from the flat
- * state when the chain opens; nodes are never changed, so a tree of a proposed block lives beside the final one, and is
- * simply let go if the block isn't accepted.
+ * A block's tree is made before the block is final. Until then its pages are an overlay in memory, over those of its pending
+ * ancestors; siblings don't see each other's. A tree holds only what is below it, so one that is dropped takes its overlay with
+ * it; one whose writes are stored is told so (`stored`), and lets go its overlay and its ancestors'. An endless chain thus
+ * holds as many overlays as it has pending blocks.
  *
  * @see docs/spec/state-tree.md; state-proof.ts has the hashes and the check
  */
-import { compare } from 'uint8arrays/compare'
-import { equals } from 'uint8arrays/equals'
-import type { KeyChange } from '../core/ports.ts'
-import { EMPTY_ROOT, type StateProof, treeBit, treeInnerHash, treeLeafHash } from './state-proof.ts'
-
-/** One change of the tree; `valueHash: undefined` takes the key out. */
-export interface TreeChange {
-  /** From `treeKey`. */
-  readonly key: Uint8Array
-  /** SHA-256 of the value's bytes. */
-  readonly valueHash: Uint8Array | undefined
-}
+import type { KeyChange, KeyValueStore } from '../core/ports.ts'
+import { type StateProof, treeBit } from './state-proof.ts'
+import { type Link, type Page, type PageNode, type Slot, encodeRoot, nodeHash } from './state-tree-page.ts'
+import { encodeKeyList, rootKey, staleKey } from './state-tree-keys.ts'
+import { type Overlay, type RecordedRoot, TreePages, pageName } from './state-tree-pages.ts'
+import { type TreeChange, TreeUpdate, byKey } from './state-tree-update.ts'
 
 /** One version of the tree. */
 export interface StateTree {
@@ -29,106 +25,115 @@ export interface StateTree {
    *
    * @param changes - at most one for each key.
    * @returns the tree, and what must be stored with the block, in one batch.
+   * @throws {ChainStoreError} `CHAIN_DAMAGED`
    */
   with(changes: readonly TreeChange[]): Promise<{ readonly tree: StateTree; readonly writes: readonly KeyChange[] }>
-  /** Proof that the key is present, or that it is absent. */
+  /**
+   * Proof that the key is present, or that it is absent.
+   *
+   * @throws {ChainStoreError} `CHAIN_DAMAGED`
+   */
   prove(key: Uint8Array): Promise<StateProof>
+  /** To be called when the `writes` of this tree and of all below it are in the store: what they hold in memory is let go. */
+  stored(): void
 }
 
-interface Leaf {
-  readonly kind: 'leaf'
-  readonly key: Uint8Array
-  readonly valueHash: Uint8Array
-  readonly hash: Uint8Array
-}
-interface Inner {
-  readonly kind: 'inner'
-  readonly left: TreeNode
-  readonly right: TreeNode
-  readonly hash: Uint8Array
-}
-type TreeNode = Leaf | Inner | undefined
+export class StoredStateTree implements StateTree {
+  /** Height of the block that led to it. */
+  readonly version: number
+  readonly #pages: TreePages
+  readonly #root: RecordedRoot
+  readonly #overlay: Overlay | undefined
 
-export class MemoryStateTree implements StateTree {
-  readonly #root: TreeNode
-
-  private constructor(root: TreeNode) {
+  private constructor(pages: TreePages, version: number, root: RecordedRoot, overlay?: Overlay) {
+    this.#pages = pages
+    this.version = version
     this.#root = root
+    this.#overlay = overlay
   }
 
-  /** The tree of these entries: built at once, every node hashed once. */
-  static of(entries: readonly { readonly key: Uint8Array; readonly valueHash: Uint8Array }[]): MemoryStateTree {
-    return new MemoryStateTree(build(entries.map(leafOf).sort(byKey), 0))
+  /** Before the first version: the changes of the genesis make version 0. */
+  static beforeGenesis(store: KeyValueStore): StoredStateTree {
+    const root: RecordedRoot = { version: undefined, node: undefined }
+    return new StoredStateTree(new TreePages(store), -1, root)
+  }
+
+  /**
+   * The tree of a stored version that wasn't pruned; see `isKept`.
+   *
+   * @returns `undefined` where the store has no tree up to that version.
+   * @throws {ChainStoreError} `CHAIN_DAMAGED`
+   */
+  static async at(store: KeyValueStore, version: number): Promise<StoredStateTree | undefined> {
+    const pages = new TreePages(store)
+    const root = await pages.rootAt(version)
+    return root === undefined ? undefined : new StoredStateTree(pages, version, root)
   }
 
   get root(): Uint8Array {
-    return hashOf(this.#root)
+    return nodeHash(this.#root.node)
   }
 
-  async with(changes: readonly TreeChange[]): Promise<{ tree: MemoryStateTree; writes: readonly KeyChange[] }> {
-    const sorted = [...changes].sort(byKey)
-    return { tree: new MemoryStateTree(change(this.#root, sorted, 0)), writes: [] }
+  get rootNode(): Slot {
+    return this.#root.node
+  }
+
+  /**
+   * @param key - any tree key under the page.
+   * @param nibbles - how many of it lead to the page.
+   * @throws {ChainStoreError} `CHAIN_DAMAGED`
+   */
+  page(link: Link, key: Uint8Array, nibbles: number): Promise<Page> {
+    return this.#pages.read(link, key, nibbles, this.#overlay)
+  }
+
+  async with(changes: readonly TreeChange[]): Promise<{ tree: StoredStateTree; writes: readonly KeyChange[] }> {
+    const version = this.version + 1
+    const before = this.#root
+    const update = new TreeUpdate((link, key, nibbles) => this.page(link, key, nibbles), version)
+    const node = await update.change(before.node, [...changes].sort(byKey))
+    if (node === before.node && before.version !== undefined) {
+      // The same root: the overlay below, if any, is this tree's too.
+      return { tree: new StoredStateTree(this.#pages, version, before, this.#overlay), writes: [] }
+    }
+    const stale = before.version === undefined ? [] : [...update.stale, rootKey(before.version)]
+    const overlay: Overlay = { pages: update.pages, replaced: update.stale, below: this.#overlay }
+    return {
+      tree: new StoredStateTree(this.#pages, version, { version, node }, overlay),
+      writes: [
+        ...update.writes,
+        { key: rootKey(version), value: encodeRoot(node) },
+        ...(stale.length === 0 ? [] : [{ key: staleKey(version), value: encodeKeyList(stale) }]),
+      ],
+    }
   }
 
   async prove(key: Uint8Array): Promise<StateProof> {
     const siblings: (Uint8Array | null)[] = []
-    let node = this.#root
-    for (let depth = 0; node?.kind === 'inner'; depth++) {
-      const isLeft = treeBit(key, depth) === 0
-      const sibling = isLeft ? node.right : node.left
-      siblings.push(sibling?.hash ?? null)
-      node = isLeft ? node.left : node.right
+    let slot = this.#root.node
+    for (let nibbles = 0; slot?.kind === 'link'; nibbles++) {
+      const page: Page = await this.page(slot, key, nibbles)
+      let index = 1
+      let node: PageNode = page.node(index)
+      for (let depth = 4 * nibbles; node?.kind === 'inner'; depth++) {
+        index = 2 * index + treeBit(key, depth)
+        siblings.push(page.node(index ^ 1)?.hash ?? null)
+        node = page.node(index)
+      }
+      slot = node
     }
-    return { siblings, leaf: node === undefined ? null : { key: node.key, valueHash: node.valueHash } }
+    return { siblings, leaf: slot === undefined ? null : { key: slot.key, valueHash: slot.valueHash } }
   }
-}
 
-const byKey = (a: { key: Uint8Array }, b: { key: Uint8Array }): number => compare(a.key, b.key)
-const hashOf = (node: TreeNode): Uint8Array => node?.hash ?? EMPTY_ROOT
-
-function leafOf(entry: { readonly key: Uint8Array; readonly valueHash: Uint8Array }): Leaf {
-  const { key, valueHash } = entry
-  return { kind: 'leaf', key, valueHash, hash: treeLeafHash(key, valueHash) }
-}
-
-/** Joins two subtrees; one leaf beside nothing moves up in place of its parent. */
-function join(left: TreeNode, right: TreeNode): TreeNode {
-  if (left === undefined && right?.kind !== 'inner') return right
-  if (right === undefined && left?.kind !== 'inner') return left
-  return { kind: 'inner', left, right, hash: treeInnerHash(hashOf(left), hashOf(right)) }
-}
-
-/** @param leaves - sorted, with keys equal in their first `depth` bits. */
-function build(leaves: readonly Leaf[], depth: number): TreeNode {
-  if (leaves.length <= 1) return leaves[0]
-  const middle = splitAt(leaves, depth)
-  return join(build(leaves.slice(0, middle), depth + 1), build(leaves.slice(middle), depth + 1))
-}
-
-/** @param changes - sorted, with keys equal in their first `depth` bits. */
-function change(node: TreeNode, changes: readonly TreeChange[], depth: number): TreeNode {
-  if (changes.length === 0) return node
-  if (node?.kind !== 'inner') {
-    const leaves: Leaf[] = []
-    if (node !== undefined && !changes.some(({ key }) => equals(key, node.key))) leaves.push(node)
-    for (const { key, valueHash } of changes) if (valueHash !== undefined) leaves.push(leafOf({ key, valueHash }))
-    return build(leaves.sort(byKey), depth)
+  stored(): void {
+    const overlays: Overlay[] = []
+    for (let one = this.#overlay; one?.pages !== undefined; one = one.below) overlays.unshift(one)
+    for (const overlay of overlays) {
+      for (const key of overlay.replaced) this.#pages.forget(pageName(key))
+      for (const [name, page] of overlay.pages ?? []) this.#pages.keep(name, page)
+      overlay.pages = undefined
+      overlay.replaced = []
+      overlay.below = undefined
+    }
   }
-  const middle = splitAt(changes, depth)
-  const left = change(node.left, changes.slice(0, middle), depth + 1)
-  const right = change(node.right, changes.slice(middle), depth + 1)
-  return left === node.left && right === node.right ? node : join(left, right)
-}
-
-/** Index of the first item whose bit `depth` is 1; the items are sorted. */
-function splitAt(items: readonly { readonly key: Uint8Array }[], depth: number): number {
-  let low = 0
-  let high = items.length
-  while (low < high) {
-    const middle = (low + high) >> 1
-    const item = items[middle]
-    if (item !== undefined && treeBit(item.key, depth) === 0) low = middle + 1
-    else high = middle
-  }
-  return low
 }

@@ -10,7 +10,7 @@ import { decodeCanonical, encodeCanonical } from '../core/codec.ts'
 import { type Decoder, integer, shapeFault } from '../core/schema.ts'
 import { sha256 } from '../crypto/hash.ts'
 import { treeKey } from './state-proof.ts'
-import type { TreeChange } from './state-tree.ts'
+import type { TreeChange } from './state-tree-update.ts'
 
 export interface StoredValue {
   /** Height of the block that wrote it last; 0: the genesis. */
@@ -57,6 +57,8 @@ export interface EncodedChange {
 }
 
 const version: Decoder<number> = integer(0)
+/** Tells all 256 bytes apart, in one native call: names of keys are made a dozen times for each transaction. */
+const oneCharacterEach = new TextDecoder('latin1')
 
 export function encodeStateValue(stored: StoredValue): Uint8Array {
   return encodeCanonical([stored.version, stored.value])
@@ -71,10 +73,10 @@ export function decodeStateValue(bytes: Uint8Array): StoredValue {
 }
 
 export function treeChangeOf(change: EncodedChange): TreeChange {
-  return {
-    key: treeKey(change.namespace, change.key),
-    valueHash: change.bytes === undefined ? undefined : sha256(change.bytes),
-  }
+  const { bytes, key, namespace } = change
+  const at = treeKey(namespace, key)
+  if (bytes === undefined) return { key: at, valueHash: undefined, entry: undefined }
+  return { key: at, valueHash: sha256(bytes), entry: encodeCanonical([namespace, key, bytes]) }
 }
 
 /** A number as a part of a key: fixed width, so that keys sort as the numbers do. */
@@ -87,7 +89,10 @@ export function uint32Bytes(value: number): Uint8Array {
 /** @param value - a safe integer, not negative. */
 export function uint64Bytes(value: number): Uint8Array {
   const bytes = new Uint8Array(8)
-  new DataView(bytes.buffer).setBigUint64(0, BigInt(value))
+  const view = new DataView(bytes.buffer)
+  // In halves: a BigInt costs ten times as much, and keys are made by the thousand for each block.
+  view.setUint32(0, Math.floor(value / 2 ** 32))
+  view.setUint32(4, value % 2 ** 32)
   return bytes
 }
 
@@ -121,7 +126,7 @@ export class BlockState implements StateView {
   }
 
   async stored(namespace: string, key: Uint8Array): Promise<StoredValue | undefined> {
-    const name = nameOf(namespace, key)
+    const name = stateKeyName(namespace, key)
     if (this.#read.has(name)) return this.#read.get(name)
     const stored = await this.#base(namespace, key)
     this.#read.set(name, stored)
@@ -131,7 +136,7 @@ export class BlockState implements StateView {
   /** Writes all changes of one transaction. */
   apply(changes: readonly StateChange[]): void {
     for (const change of changes) {
-      const name = nameOf(change.namespace, change.key)
+      const name = stateKeyName(change.namespace, change.key)
       this.#written.set(name, change)
       this.#read.set(name, change.value === undefined ? undefined : { version: this.#height, value: change.value })
     }
@@ -147,7 +152,7 @@ export class BlockState implements StateView {
   }
 }
 
-/** One string for one key: the namespace has no NUL, and every byte is one character. */
-function nameOf(namespace: string, key: Uint8Array): string {
-  return `${namespace}\0${String.fromCharCode(...key)}`
+/** One string for one key of the state: the namespace has no NUL, and every byte is one character of its own. */
+export function stateKeyName(namespace: string, key: Uint8Array): string {
+  return `${namespace}\0${oneCharacterEach.decode(key)}`
 }

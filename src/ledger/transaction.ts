@@ -111,6 +111,7 @@ export type TxFault =
   | { code: 'TX_ACCOUNT_NOT_OF_ORG'; account: string; org: string }
   | { code: 'TX_SEQ_USED'; seq: number; next: number }
   | { code: 'TX_SEQ_AHEAD'; seq: number; next: number }
+  | { code: 'TX_QUOTA_EXHAUSTED'; org: string; fitsMs: number }
   | { code: 'TX_SIGNATURE_COUNT'; signatures: number; expected: number }
   | { code: 'TX_SIGNATURE_KEY_WRONG'; index: number }
   | { code: 'TX_SIGNATURE_INVALID'; index: number }

@@ -1,6 +1,7 @@
 /** Who votes in an epoch, how many are enough, and who leads which view. */
 import { concat } from 'uint8arrays/concat'
 import { compare } from 'uint8arrays/compare'
+import { equals } from 'uint8arrays/equals'
 import type { InstitutionId } from '../core/ids.ts'
 import { VALIDATORS_MAX } from '../core/limits.ts'
 import { type Decoder, list, object } from '../core/schema.ts'
@@ -35,6 +36,15 @@ export const faultyMax = (n: number): number => Math.floor((n - 1) / 3)
 
 /** How many signatures a certificate has: n - f, so that two certificates share an honest signer. */
 export const quorumOf = (n: number): number => n - faultyMax(n)
+
+/** Whether two lists have the same institutions with the same keys in the same order. */
+export function sameValidators(a: readonly Validator[], b: readonly Validator[]): boolean {
+  if (a.length !== b.length) return false
+  return a.every((one, index) => {
+    const other = b[index]
+    return other !== undefined && one.institution === other.institution && equals(one.key, other.key)
+  })
+}
 
 /**
  * The order in which validators lead: indexes sorted by SHA-256(label || seed || index).

@@ -79,6 +79,18 @@ export const p2pFaults = {
     http: 504,
     exit: EXIT.unavailable,
   },
+  CONSENSUS_FRAME_MALFORMED: {
+    says: 'The validator {peer} sent a consensus frame of {bytes} bytes; 1 to {bytesMax} are accepted. Its stream was ended.',
+    todo: 'The other peer runs a faulty or a different version; compare versions with its operator.',
+    http: 502,
+    exit: EXIT.integrity,
+  },
+  CONSENSUS_STREAM_REFUSED: {
+    says: 'The peer {peer} opened a consensus stream, and is no validator. It was refused.',
+    todo: 'Nothing, unless that peer should be a validator: then its institution must be made one by a membership change.',
+    http: 403,
+    exit: EXIT.denied,
+  },
   REQUEST_TIMEOUT: {
     says: 'The peer {peer} did not answer on {protocol} within {timeoutMs} ms.',
     todo: 'Try again; "apotheca status" shows whether that peer is connected.',

@@ -21,14 +21,15 @@ import { UploadJournal } from '../store/upload-journal.ts'
 import { BitswapOnDemand } from './bitswap-on-demand.ts'
 import type { PeerConfig } from './config.ts'
 import { ContentService } from './content.ts'
+import { EvidenceReports } from './evidence-reports.ts'
 import { PeerError } from './faults.ts'
 import { type Identity, openIdentity } from './identity.ts'
 import { LedgerNode } from './ledger-node.ts'
 import { ObjectService } from './objects.ts'
 import type { Peer } from './peer.ts'
 import { ScrubSchedule } from './scrub-schedule.ts'
-import { SoloValidator } from './solo-validator.ts'
 import { UploadService } from './uploads.ts'
+import { Validator } from './validator.ts'
 
 export interface ComposeDeps {
   readonly clock: Clock
@@ -105,7 +106,7 @@ async function openAll(
   const ledger = new LedgerNode({ chain, mempool, host, content, store, clock, log })
   await ledger.start()
   closers.push(async () => ledger.stop())
-  await startValidator(config, deps, { chain, mempool, ledger, identity }, closers)
+  const validator = await startValidator(config, deps, { chain, mempool, ledger, identity, host, state }, closers)
 
   const dialer = new MemberDialer({ host, log }, { addresses: config.members.map((member) => member.address) })
   dialer.start()
@@ -117,7 +118,9 @@ async function openAll(
   bitswap.start()
   closers.push(async () => bitswap.stop())
   const { institution } = config
-  return { institution, identity, chain, mempool, ledger, store, content, uploads, objects, host, dialer, close }
+  const consensus = (): ReturnType<Validator['status']> => validator.status()
+  const parts = { chain, mempool, ledger, store, content, uploads, objects, host, dialer, consensus }
+  return { institution, identity, ...parts, close }
 }
 
 async function readGenesis(file: string): Promise<Uint8Array> {
@@ -151,29 +154,34 @@ async function openHost(config: PeerConfig, chain: Chain, identity: Identity, lo
   })
 }
 
-/** Validates, where the genesis names this institution's consensus key. */
+/** Validates, where the ledger names this institution's consensus key now or later. */
 async function startValidator(
   config: PeerConfig,
   deps: ComposeDeps,
-  parts: { chain: Chain; mempool: Mempool; ledger: LedgerNode; identity: Identity },
+  parts: { chain: Chain; mempool: Mempool; ledger: LedgerNode; identity: Identity; host: P2pHost; state: LevelStore },
   closers: (() => Promise<void>)[],
-): Promise<void> {
-  const { chain, identity, ledger, mempool } = parts
+): Promise<Validator> {
+  const { chain, host, identity, ledger, mempool, state } = parts
   const { institution } = config
-  const validates = chain.validators()?.validators.some((one) => one.institution === institution) === true
-  if (!validates) return
-  const validator = new SoloValidator(
+  const { clock, log, onFailure } = deps
+  const { account } = identity
+  const reports = new EvidenceReports({ chain, node: ledger, account, institution, log })
+  const validator = new Validator(
     {
       chain,
       mempool,
+      host,
       node: ledger,
+      state: new PrefixStore(state, 'validator/'),
       signer: identity.consensus,
-      clock: deps.clock,
-      log: deps.log,
-      onFailure: deps.onFailure,
+      clock,
+      log,
+      onFailure,
+      onEvidence: (evidence) => reports.report(evidence),
     },
-    { ...config.ledger, institution },
+    { ...config.ledger, institution, dataDir: config.dataDir },
   )
   await validator.start()
   closers.push(async () => validator.stop())
+  return validator
 }

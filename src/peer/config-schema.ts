@@ -154,6 +154,12 @@ const uploads = z.strictObject({
 })
 
 const ledger = z.strictObject({
+  deltaMs: option(z.int().min(10).max(60_000).default(150), {
+    form: 'a whole number from 10 to 60000',
+    byDefault: '150',
+    means:
+      'Time in which a message reaches any validator, in milliseconds: 150 in one building, 500 between cities. Only a validator uses it.',
+  }),
   blockIntervalMs: option(z.int().min(10).max(60_000).default(150), {
     form: 'a whole number from 10 to 60000',
     byDefault: '150',

@@ -68,7 +68,7 @@ export interface PeerConfig {
     readonly scrubBytesPerSecondMax: number
   }
   readonly uploads: { readonly expireHours: number; readonly openMax: number }
-  readonly ledger: { readonly blockIntervalMs: number; readonly idleIntervalMs: number }
+  readonly ledger: { readonly deltaMs: number; readonly blockIntervalMs: number; readonly idleIntervalMs: number }
   readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error' | 'silent' }
 }
 

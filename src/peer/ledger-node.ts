@@ -6,8 +6,8 @@
  * A peer that is behind asks members for the blocks that it lacks (`/apotheca/sync/1`), and executes them as any other.
  */
 import type { PeerId } from '@libp2p/interface'
-import { decodeCanonical, encodeCanonical } from '../core/codec.ts'
-import { CodedError, type Fault, faultOf } from '../core/coded-error.ts'
+import { CodecError } from '../core/codec.ts'
+import { CodedError, faultOf } from '../core/coded-error.ts'
 import type { ChainId, TxId } from '../core/ids.ts'
 import {
   SYNC_ANSWER_BYTES_MAX,
@@ -18,11 +18,12 @@ import {
   TX_LARGE_BYTES_MAX,
 } from '../core/limits.ts'
 import type { Clock, Log } from '../core/ports.ts'
-import { byteString, integer, list, object } from '../core/schema.ts'
 import type { BlockBytes } from '../ledger/block-bytes.ts'
-import type { AcceptedBlock, Chain } from '../ledger/chain.ts'
+import type { AcceptedBlock } from '../ledger/block-tree.ts'
+import type { Chain } from '../ledger/chain.ts'
 import { type FinalHeader, decodeFinalHeader, encodeFinalHeader } from '../ledger/header.ts'
 import type { Mempool } from '../ledger/mempool.ts'
+import { receiptFault } from '../ledger/receipt.ts'
 import type { PlacedReceipt } from '../ledger/receipt-waiters.ts'
 import { type SignedTx, decodeEnvelope } from '../ledger/transaction.ts'
 import { HeaderGossip, type HeaderVerdict } from '../p2p/header-gossip.ts'
@@ -32,6 +33,14 @@ import { RequestError, handleRequests, request } from '../p2p/request.ts'
 import type { BlockStore } from '../store/block-store.ts'
 import type { ContentService } from './content.ts'
 import { PeerError } from './faults.ts'
+import {
+  decodeSyncAnswer,
+  decodeSyncRequest,
+  decodeTxAnswer,
+  encodeSyncAnswer,
+  encodeSyncRequest,
+  encodeTxAnswer,
+} from './ledger-messages.ts'
 
 export interface LedgerNodeDeps {
   readonly chain: Chain
@@ -43,25 +52,26 @@ export interface LedgerNodeDeps {
   readonly log: Log
 }
 
-/** Told of each transaction that begins to wait here; set by the validator. */
-export type WakeValidator = () => void
+/** This peer's validator, as far as transactions concern it. */
+export interface ServedValidator {
+  /** Whether its key votes in this epoch. */
+  isVoting(): boolean
+  /** A transaction begins to wait here. */
+  wake(): void
+  /** Hands transactions that came from outside to the other validators. */
+  share(envelopes: readonly Uint8Array[]): void
+}
 
 const SYNC_LIMITS = { requestBytesMax: 64, answerBytesMax: SYNC_ANSWER_BYTES_MAX } as const
 const TX_LIMITS = { requestBytesMax: TX_LARGE_BYTES_MAX, answerBytesMax: TX_ANSWER_BYTES_MAX } as const
-
-const syncRequest = object({ from: integer(1), count: integer(1, SYNC_BLOCKS_MAX) })
-const blockBytes = object({
-  header: byteString(1, SYNC_BLOCKS_BYTES_MAX),
-  certificate: byteString(1, SYNC_BLOCKS_BYTES_MAX),
-  body: byteString(1, SYNC_BLOCKS_BYTES_MAX),
-})
-const syncAnswer = object({ head: integer(0), blocks: list(blockBytes, 0, SYNC_BLOCKS_MAX) })
 
 export class LedgerNode {
   readonly #deps: LedgerNodeDeps
   readonly #gossip: HeaderGossip
   readonly #stopping = new AbortController()
-  #wakeValidator: WakeValidator | undefined
+  #validator: ServedValidator | undefined
+  /** Taken in since the last turn of the event loop: handed on together. */
+  #toShare: Uint8Array[] = []
   #catchingUp: Promise<void> | undefined
   #timer: NodeJS.Timeout | undefined
   #stopListening: (() => void) | undefined
@@ -115,9 +125,20 @@ export class LedgerNode {
     await this.#catchingUp
   }
 
-  /** This peer validates: transactions wait here, and `wake` is called when one comes. */
-  serveValidator(wake: WakeValidator): void {
-    this.#wakeValidator = wake
+  /** This peer validates: transactions wait here, and its validator is told of them. */
+  serveValidator(validator: ServedValidator): void {
+    this.#validator = validator
+  }
+
+  /** Transactions that another validator took in; untrusted. They are not handed on again. */
+  takeShared(envelopes: readonly Uint8Array[]): void {
+    for (const bytes of envelopes) {
+      this.#takeOne(bytes).catch((error: unknown) => {
+        const fault = faultOf(error)
+        if (fault === undefined) this.#deps.log.error({ err: error }, 'a transaction from a validator was not taken')
+        else this.#deps.log.debug({ fault }, 'a transaction from a validator was not taken')
+      })
+    }
   }
 
   /**
@@ -128,19 +149,19 @@ export class LedgerNode {
    */
   async submit(bytes: Uint8Array): Promise<TxId> {
     const tx = decodeEnvelope(bytes)
-    if (this.#wakeValidator !== undefined) {
-      await this.#admitTx(tx)
+    if (this.#votes()) {
+      if (await this.#admitTx(tx)) this.#share(bytes)
       return tx.id
     }
     const { host } = this.#deps
     let refusal: CodedError | undefined
     for (const peer of this.#validatorPeers()) {
       try {
-        const answer = decodeCanonical(await request(host, peer, TX_PROTOCOL, bytes, TX_LIMITS)) as { fault?: Fault }
-        if (answer.fault === undefined) return tx.id
-        refusal = new CodedError(answer.fault)
+        const { fault } = decodeTxAnswer(await request(host, peer, TX_PROTOCOL, bytes, TX_LIMITS))
+        if (fault === undefined) return tx.id
+        refusal = new CodedError(fault)
       } catch (error) {
-        if (!(error instanceof RequestError)) throw error
+        if (!(error instanceof RequestError) && !(error instanceof CodecError)) throw error
         this.#deps.log.warn({ peer: peer.toString(), fault: error.fault.code }, 'a validator took no transaction')
       }
     }
@@ -193,6 +214,11 @@ export class LedgerNode {
     const { chain, content } = this.#deps
     const { body, height } = final.header
     if (height <= chain.head.height) return
+    // Executed already: the certificate is all that was missing.
+    if (chain.isPending(final.id)) {
+      await chain.finalize(final.id, final.certificate)
+      return
+    }
     if (height > chain.head.height + 1) {
       this.catchUp()
       return
@@ -204,9 +230,9 @@ export class LedgerNode {
   async #pullAll(): Promise<void> {
     for (const peer of this.#deps.host.getPeers()) {
       try {
-        while (!this.#stopping.signal.aborted && (await this.#pull(peer))) {
-          // As long as the member has more.
-        }
+        let from: number | undefined = this.#deps.chain.head.height + 1
+        // As long as the member has more.
+        while (from !== undefined && !this.#stopping.signal.aborted) from = await this.#pull(peer, from)
       } catch (error) {
         if (this.#stopping.signal.aborted) return
         const fault = faultOf(error)
@@ -218,60 +244,82 @@ export class LedgerNode {
     }
   }
 
-  /** @returns whether the member may have more. */
-  async #pull(peer: PeerId): Promise<boolean> {
+  /** @returns from which height to ask on, or `undefined` where the member has no more. */
+  async #pull(peer: PeerId, from: number): Promise<number | undefined> {
     const { chain, host } = this.#deps
-    const asked = encodeCanonical({ from: chain.head.height + 1, count: SYNC_BLOCKS_MAX })
+    const asked = encodeSyncRequest({ from, count: SYNC_BLOCKS_MAX })
     const options = { ...SYNC_LIMITS, signal: this.#stopping.signal }
     const answer = await request(host, peer, SYNC_PROTOCOL, asked, options)
-    const { blocks, head } = syncAnswer(decodeCanonical(answer, SYNC_ANSWER_BYTES_MAX), 'sync')
+    const { blocks, head } = decodeSyncAnswer(answer)
     this.#highestSeen = Math.max(this.#highestSeen, head)
-    for (const block of blocks) await chain.acceptBlock(block)
-    return blocks.length > 0 && chain.head.height < head
+    if (blocks.length === 0) return undefined
+    const accepted = await chain.acceptBlocks(blocks)
+    const next = chain.head.height + 1
+    // None is final yet where the answer ended within a long run of blocks that a later certificate covers: they wait as pending.
+    const behind = accepted > 0 ? next : Math.max(next, from + blocks.length)
+    return behind <= head ? behind : undefined
   }
 
   async #answerSync(bytes: Uint8Array): Promise<Uint8Array> {
     const { reader, head } = this.#deps.chain
-    const { count, from } = syncRequest(decodeCanonical(bytes), 'sync')
+    const { count, from } = decodeSyncRequest(bytes)
     const blocks: BlockBytes[] = []
     let total = 0
-    for await (const { certificateBytes, header, headerBytes } of reader.headers(from, from + count - 1)) {
+    let endOfFinal = 0
+    for await (const { certificate, certificateBytes, header, headerBytes } of reader.headers(from, from + count - 1)) {
       const body = await reader.bodyAt(header.height)
       if (body === undefined) break
       total += headerBytes.length + certificateBytes.length + body.bytes.length
       if (blocks.length > 0 && total > SYNC_BLOCKS_BYTES_MAX) break
       blocks.push({ header: headerBytes, certificate: certificateBytes, body: body.bytes })
+      if (certificate.kind === 'finalize') endOfFinal = blocks.length
     }
-    return encodeCanonical({ head: head.height, blocks })
+    // What is behind the last finalize certificate proves nothing yet: it comes with the next answer, unless it fills this one.
+    return encodeSyncAnswer({ head: head.height, blocks: endOfFinal === 0 ? blocks : blocks.slice(0, endOfFinal) })
   }
 
   async #answerTx(bytes: Uint8Array): Promise<Uint8Array> {
-    if (this.#wakeValidator === undefined) {
-      return encodeCanonical({
-        fault: { code: 'LEDGER_NO_VALIDATOR', institutions: this.#validatorInstitutions().join(', ') },
-      })
+    if (!this.#votes()) {
+      const institutions = this.#validatorInstitutions().join(', ')
+      return encodeTxAnswer({ fault: receiptFault(new PeerError({ code: 'LEDGER_NO_VALIDATOR', institutions }).fault) })
     }
     try {
-      await this.#admitTx(decodeEnvelope(bytes))
-      return encodeCanonical({})
+      if (await this.#admitTx(decodeEnvelope(bytes))) this.#share(bytes)
+      return encodeTxAnswer({})
     } catch (error) {
       const fault = faultOf(error)
       if (fault === undefined) throw error
-      return encodeCanonical({ fault })
+      return encodeTxAnswer({ fault: receiptFault(fault) })
     }
   }
 
-  async #admitTx(tx: SignedTx): Promise<void> {
+  #votes(): boolean {
+    return this.#validator?.isVoting() === true
+  }
+
+  async #takeOne(bytes: Uint8Array): Promise<void> {
+    await this.#admitTx(decodeEnvelope(bytes))
+  }
+
+  #share(bytes: Uint8Array): void {
+    this.#toShare.push(bytes)
+    if (this.#toShare.length > 1) return
+    setImmediate(() => this.#validator?.share(this.#toShare.splice(0)))
+  }
+
+  /** @returns whether it is new here. */
+  async #admitTx(tx: SignedTx): Promise<boolean> {
     const { chain, clock, mempool } = this.#deps
     // The same transaction again is no fault: its sender may have lost the answer.
-    if (mempool.has(tx.id) || (await chain.reader.receipt(tx.id)) !== undefined) return
+    if (mempool.has(tx.id) || (await chain.reader.receipt(tx.id)) !== undefined) return false
     const nowMs = clock.nowMs()
     const fault = await chain.admissionFault(tx, nowMs)
     if (fault !== undefined) throw new CodedError(fault)
     const next = await chain.nextSeq(tx.body.account, tx.body.lane)
-    if (mempool.has(tx.id)) return
+    if (mempool.has(tx.id)) return false
     mempool.add(tx, next, Math.max(nowMs, chain.head.timeMs))
-    this.#wakeValidator?.()
+    this.#validator?.wake()
+    return true
   }
 
   /** A block is final: its parts can be fetched by CID from here now. */

@@ -1,7 +1,9 @@
 /** A running peer, as the gateway sees it. Built by `compose.ts`. */
+import type { ConsensusStatus } from '../consensus/status.ts'
 import type { AccountId, InstitutionId } from '../core/ids.ts'
 import type { Chain } from '../ledger/chain.ts'
 import type { Mempool } from '../ledger/mempool.ts'
+import { leaderOf } from '../ledger/validators.ts'
 import type { P2pHost } from '../p2p/host.ts'
 import type { DialStatus, MemberDialer } from '../p2p/member-dialer.ts'
 import type { BlockStore } from '../store/block-store.ts'
@@ -23,6 +25,8 @@ export interface Peer {
   readonly objects: ObjectService
   readonly host: P2pHost
   readonly dialer: MemberDialer
+  /** How consensus stands; absent, or without an answer, where this peer takes no part in it. */
+  readonly consensus?: () => ConsensusStatus | undefined
   /** Stops everything, in the reverse order of its start; settles when all of it is on disk. */
   close(): Promise<void>
 }
@@ -38,6 +42,16 @@ export interface PeerStatus {
   readonly blockTimeMs: number
   readonly behind: number
   readonly validator: boolean
+  /** Of the newest final block. */
+  readonly view: number
+  /** Of the next block. */
+  readonly epoch: number
+  /** Who leads the view after the newest block's. */
+  readonly leader: InstitutionId | ''
+  /** Of the epoch of the next block, by institution. */
+  readonly validators: readonly InstitutionId[]
+  /** Only where this peer takes part in consensus. */
+  readonly consensus?: ConsensusStatus
   readonly waitingTransactions: number
   readonly addresses: readonly string[]
   readonly members: readonly { readonly institution: string; readonly peerId: string; readonly connected: boolean }[]
@@ -55,7 +69,10 @@ export function peerStatus(peer: Peer): PeerStatus {
       .filter((id) => String(id) !== identity.peerId)
       .map((id) => ({ institution: member.id, peerId: String(id), connected: connected.has(String(id)) })),
   )
-  const validators = chain.validators()?.validators ?? []
+  const set = chain.validators()
+  const validators = set?.validators.map((one) => one.institution) ?? []
+  const leader = set === undefined ? '' : (validators[leaderOf(set, chain.head.view + 1)] ?? '')
+  const consensus = peer.consensus?.()
   return {
     institution,
     peerId: identity.peerId,
@@ -65,7 +82,12 @@ export function peerStatus(peer: Peer): PeerStatus {
     height: chain.head.height,
     blockTimeMs: chain.head.timeMs,
     behind: ledger.behind,
-    validator: validators.some((one) => one.institution === institution),
+    validator: validators.includes(institution),
+    view: chain.head.view,
+    epoch: chain.head.nextEpoch,
+    leader,
+    validators,
+    ...(consensus === undefined ? {} : { consensus }),
     waitingTransactions: mempool.count,
     addresses: host.getMultiaddrs().map(String),
     members,

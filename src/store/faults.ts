@@ -127,4 +127,34 @@ export const storeFaults = {
     http: 413,
     exit: EXIT.capacity,
   },
+  VOTE_LOG_DAMAGED: {
+    says: 'The vote log {path} is damaged at byte {offset}: votes that this validator sent may be lost, so its consensus key never signs again.',
+    todo: "Keep the file. Have the institution's consensus key replaced by a membership change; until then this peer follows the ledger without voting. Look at the health of the disk.",
+    http: 500,
+    exit: EXIT.integrity,
+  },
+  VOTE_LOG_MISSING: {
+    says: 'The vote log {path} is gone, though this consensus key has signed before: it never signs again.',
+    todo: "Put the newest file back only if nothing was signed since. Otherwise have the institution's consensus key replaced by a membership change.",
+    http: 500,
+    exit: EXIT.integrity,
+  },
+  VOTE_LOG_FOREIGN: {
+    says: 'The vote log {path} belongs to another {part}.',
+    todo: 'Give this peer the data folder of its own chain and consensus key; for a log of a newer version, start the newer program.',
+    http: 409,
+    exit: EXIT.conflict,
+  },
+  VOTE_LOG_FULL: {
+    says: 'The vote log would grow to {bytes} bytes; at most {bytesMax} are kept. This validator does not vote on.',
+    todo: 'See with "apotheca peer status" why nothing has become final for so long; the log shrinks when blocks are final.',
+    http: 507,
+    exit: EXIT.capacity,
+  },
+  VOTE_LOG_RECORD_TOO_LARGE: {
+    says: 'The record for the vote log has {bytes} bytes; at most {bytesMax} are written.',
+    todo: 'This is a fault of the program: please report it.',
+    http: 500,
+    exit: EXIT.internal,
+  },
 } as const satisfies FaultTable

@@ -15,6 +15,7 @@ import {
   UPLOAD_RECORD_DIGESTS_MAX,
 } from '../core/limits.ts'
 import type { Clock, Log } from '../core/ports.ts'
+import { appendDurably } from './append-durably.ts'
 import {
   ASIDE_SUFFIX,
   type FileSystem,
@@ -24,7 +25,6 @@ import {
   readAt,
   syncFolder,
   unlinkIfThere,
-  writeAllAt,
   writeFault,
   writeFileDurably,
 } from './file-system.ts'
@@ -211,19 +211,7 @@ export class UploadJournal {
     const { bytes, crc } = encodeUploadRecord(nowMs, digests, journal.crc)
     const file = await openFile(this.#fs, this.#path(id), 'r+')
     try {
-      try {
-        await writeAllAt(file, [bytes], journal.bytes)
-      } catch (error) {
-        await this.#guard.run(() => file.truncate(journal.bytes))
-        throw error
-      }
-      try {
-        await this.#guard.run(() => file.datasync())
-      } catch (error) {
-        // The page cache would show it to the next start as if it were on the disk.
-        await file.truncate(journal.bytes).catch(() => undefined)
-        throw error
-      }
+      await appendDurably(file, this.#guard, [bytes], journal.bytes)
     } finally {
       await file.close()
     }

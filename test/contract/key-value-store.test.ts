@@ -59,6 +59,14 @@ describe.each(implementations)('%s', (_name, openOne) => {
     expect(await store.get(bytes(1, 0, 0))).toBeUndefined()
   })
 
+  test('reads that are asked for together get each its own value', async () => {
+    const store = await open()
+    await store.batch(Array.from({ length: 100 }, (_one, index) => put(bytes(index), bytes(index, 1))))
+    const asked = Array.from({ length: 300 }, (_one, index) => (index * 7) % 150)
+    const found = await Promise.all(asked.map((index) => store.get(bytes(index))))
+    expect(found).toEqual(asked.map((index) => (index < 100 ? bytes(index, 1) : undefined)))
+  })
+
   test('a batch sets and deletes; of two changes of one key the later counts', async () => {
     const store = await open()
     await store.batch([put(bytes(1), bytes(1)), put(bytes(2), bytes(2))])

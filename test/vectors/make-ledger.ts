@@ -11,9 +11,10 @@ import { decodeHeader, headerId } from '../../src/ledger/header.ts'
 import { encodeReceipts } from '../../src/ledger/receipt.ts'
 import { encodeStateValue } from '../../src/ledger/state.ts'
 import { encodeStateProof, treeKey } from '../../src/ledger/state-proof.ts'
-import { MemoryStateTree } from '../../src/ledger/state-tree.ts'
+import { StoredStateTree } from '../../src/ledger/state-tree.ts'
 import { leaderOrder } from '../../src/ledger/validators.ts'
 import { ballotBytes, encodeVote } from '../../src/ledger/vote.ts'
+import { MapStore } from '../unit/ledger/map-store.ts'
 import { makeGenesis, seedOf, signerOf } from '../unit/ledger/network.ts'
 import { sampleChain } from '../unit/ledger/samples.ts'
 import { hexOf } from './load.ts'
@@ -92,7 +93,11 @@ async function treeVectors(): Promise<object> {
     const value = encodeStateValue({ version: index, value: { name } })
     return { name, value, key: treeKey('sample', utf8.encode(name)), valueHash: sha256(value) }
   })
-  const tree = MemoryStateTree.of(entries)
+  const treeOf = async (some: typeof entries): Promise<StoredStateTree> => {
+    const changes = some.map(({ key, valueHash }) => ({ key, valueHash, entry: undefined }))
+    return (await StoredStateTree.beforeGenesis(new MapStore()).with(changes)).tree
+  }
+  const tree = await treeOf(entries)
   const absent = treeKey('sample', utf8.encode('nobody'))
   const present = entries.map(async ({ key, name, value }) => ({
     namespace: 'sample',
@@ -103,8 +108,8 @@ async function treeVectors(): Promise<object> {
   }))
   return {
     root: hexOf(tree.root),
-    empty: hexOf(MemoryStateTree.of([]).root),
-    one: hexOf(MemoryStateTree.of(entries.slice(0, 1)).root),
+    empty: hexOf((await treeOf([])).root),
+    one: hexOf((await treeOf(entries.slice(0, 1))).root),
     entries: await Promise.all(present),
     absent: { key: 'nobody', treeKey: hexOf(absent), proof: hexOf(encodeStateProof(await tree.prove(absent))) },
   }

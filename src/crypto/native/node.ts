@@ -88,6 +88,20 @@ export function ed25519Equation(publicKey: Uint8Array, signature: Uint8Array, me
   return verify(null, message, publicKeyOf(publicKey), signature)
 }
 
+export function ed25519EquationAside(
+  publicKey: Uint8Array,
+  signature: Uint8Array,
+  message: Uint8Array,
+): Promise<boolean> {
+  // With a callback the work is done in libuv's pool.
+  return new Promise((resolve, reject) => {
+    verify(null, message, publicKeyOf(publicKey), signature, (error, valid) => {
+      if (error === null) resolve(valid)
+      else reject(error)
+    })
+  })
+}
+
 export function argon2id(passphrase: Uint8Array, salt: Uint8Array, cost: Argon2Cost): Promise<Uint8Array> {
   const parameters = {
     message: passphrase,

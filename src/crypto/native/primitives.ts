@@ -58,6 +58,8 @@ export interface Native {
    * point of the curve.
    */
   ed25519Equation(publicKey: Uint8Array, signature: Uint8Array, message: Uint8Array): boolean
+  /** The same, off this thread where the platform has a form of that. The bytes must not change until it settles. */
+  ed25519EquationAside(publicKey: Uint8Array, signature: Uint8Array, message: Uint8Array): Promise<boolean>
   /** RFC 9106 Argon2id version 0x13. @param passphrase - not empty. @param salt - at least 8 bytes. @returns 32 bytes. */
   argon2id(passphrase: Uint8Array, salt: Uint8Array, cost: Argon2Cost): Promise<Uint8Array>
 }

@@ -6,7 +6,7 @@ import { type CliAccount, ENCRYPTION_KEY, SIGNING_KEY, accountOf } from '../../.
 import { ApiClient } from '../../../src/cli/api-client.ts'
 import { submitTx } from '../../../src/cli/submit.ts'
 import { parseInstitutionId } from '../../../src/core/ids.ts'
-import type { Log } from '../../../src/core/ports.ts'
+import type { Clock, Log } from '../../../src/core/ports.ts'
 import { generateEncryptionKey } from '../../../src/crypto/envelope.ts'
 import { sealKeystore } from '../../../src/crypto/keystore.ts'
 import { generateSigningKey } from '../../../src/crypto/signatures.ts'
@@ -20,6 +20,7 @@ import type { Peer } from '../../../src/peer/peer.ts'
 
 export const GIB = 1024 ** 3
 const TOKEN = 'test-token-of-thirty-two-characters!'
+const clock: Clock = { nowMs: () => Date.now() }
 const quiet: Log = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined }
 
 export interface TestPeer {
@@ -37,12 +38,15 @@ export interface NetworkOptions {
   /** By index: parts of a config that differ from the usual. */
   readonly store?: Readonly<Record<number, Partial<PeerConfig['store']>>>
   readonly extraPeers?: readonly string[]
+  /** How many of the peers validate, from the first. @default 1 */
+  readonly validators?: number
 }
 
 export class TestNetwork implements AsyncDisposable {
   readonly folder: string
   readonly peers: TestPeer[] = []
   readonly configs: PeerConfig[]
+  readonly #running = new Set<TestPeer>()
 
   private constructor(folder: string, configs: PeerConfig[]) {
     this.folder = folder
@@ -60,7 +64,14 @@ export class TestNetwork implements AsyncDisposable {
     }
     const template = join(folder, 'template.json')
     const institutions = configs.map(({ institution: id }) => ({ id, name: id, role: 'hospital' }))
-    await writeFile(template, JSON.stringify({ name: 'test', institutions, validators: ['h0'] }))
+    await writeFile(
+      template,
+      JSON.stringify({
+        name: 'test',
+        institutions,
+        validators: configs.slice(0, options.validators ?? 1).map((one) => one.institution),
+      }),
+    )
     const extraPeers = new Map([['h0', options.extraPeers ?? []]])
     const { json } = await makeGenesis(template, identities, { nowMs: Date.now() - 1_000, extraPeers })
     await writeFile(join(folder, 'genesis.json'), json)
@@ -79,28 +90,30 @@ export class TestNetwork implements AsyncDisposable {
   async startPeer(index: number): Promise<TestPeer> {
     const base = this.configs[index]
     if (base === undefined) throw new Error(`no peer ${index}`)
-    const running = this.peers.filter((other, at) => other !== undefined && at !== index)
+    const running = [...this.#running]
     const members = running.map((other) => ({
       institution: other.config.institution,
       address: String(other.peer.host.getMultiaddrs()[0]),
     }))
     const config = { ...base, members }
     const peer = await startPeer(config, {
-      clock: { nowMs: () => Date.now() },
+      clock,
       log: quiet,
       onFailure: (error) => {
         throw error
       },
     })
-    const gateway = await startGateway({ peer, log: quiet }, { host: '127.0.0.1', port: 0, token: TOKEN })
+    const gateway = await startGateway({ peer, clock, log: quiet }, { host: '127.0.0.1', port: 0, token: TOKEN })
     const client = new ApiClient({ url: gateway.url, token: TOKEN })
     const close = async (): Promise<void> => {
+      if (!this.#running.delete(started)) return
       client.close()
       await gateway.close()
       await peer.close()
     }
     const started: TestPeer = { config, peer, gateway, client, home: join(this.folder, `home-${index}`), close }
     this.peers[index] = started
+    this.#running.add(started)
     return started
   }
 
@@ -131,7 +144,7 @@ function configOf(folder: string, index: number, store: Partial<PeerConfig['stor
       ...store,
     },
     uploads: { expireHours: 24, openMax: 64 },
-    ledger: { blockIntervalMs: 50, idleIntervalMs: 10_000 },
+    ledger: { deltaMs: 150, blockIntervalMs: 50, idleIntervalMs: 10_000 },
     log: { level: 'silent' },
   }
 }

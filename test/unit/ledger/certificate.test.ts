@@ -1,6 +1,6 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { evidenceFault, signVote, validatorIndex, voteFault } from '../../../src/consensus/votes.ts'
+import { signVote, validatorIndex } from '../../../src/consensus/votes.ts'
 import { cborCid } from '../../../src/crypto/hash.ts'
 import { decodeCanonical, encodeCanonical } from '../../../src/core/codec.ts'
 import type { ChainId } from '../../../src/core/ids.ts'
@@ -14,6 +14,7 @@ import {
 } from '../../../src/ledger/certificate.ts'
 import { type ValidatorSet, faultyMax, leaderOf, leaderOrder, quorumOf } from '../../../src/ledger/validators.ts'
 import { type Ballot, type Vote, decodeVote, encodeVote } from '../../../src/ledger/vote.ts'
+import { evidenceFault, voteFault } from '../../../src/ledger/vote-check.ts'
 import { GENESIS, TestChain, makeGenesis, seedOf, signerOf } from './network.ts'
 
 const { id: chain } = new TestChain()
@@ -186,7 +187,7 @@ describe('votes', () => {
     expect(fault(await sign({ ...ballot, kind: 'notarize' }))).toBe('EVIDENCE_NOT_CONFLICTING')
     expect(fault(await sign({ ...ballot, view: 8 }))).toBe('EVIDENCE_NOT_CONFLICTING')
     expect(fault(await sign(ballot, 'v2'))).toBe('EVIDENCE_NOT_CONFLICTING')
-    expect(fault({ ...(await sign(ballot)), view: 8 })).toBe('VOTE_SIGNATURE_INVALID')
+    expect(fault({ ...(await sign({ ...ballot, view: 8 })), view: 7 })).toBe('VOTE_SIGNATURE_INVALID')
   })
 })
 

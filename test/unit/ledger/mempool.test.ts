@@ -146,6 +146,40 @@ describe('what the mempool gives to a block', () => {
     expect(pool.take({ bytes: 600, count: 2 }).map(({ body }) => body.account)).toContain(idOf('doctor'))
   })
 
+  test('what follows those that stand in a block which is not final yet, and not these again', () => {
+    const pool = new Mempool()
+    const all = [1, 2, 3, 4].map((seq) => tx({ seq }))
+    for (const one of all) pool.add(one, 1, NOW_MS)
+    pool.add(tx({ account: 'ben', lane: 0 }), 1, NOW_MS)
+    const skipped = new Set(all.slice(0, 2).map(({ id }) => id))
+    expect(pool.take({ ...ROOM, skip: (id) => skipped.has(id) }).map(({ body }) => [body.lane, body.seq])).toEqual([
+      [0, 1],
+      [1, 3],
+      [1, 4],
+    ])
+    // Nothing was taken out: if that block never becomes final, they are there for another.
+    expect(seqs(pool.take(ROOM))).toEqual([1, 1, 2, 3, 4])
+    expect(pool.take({ ...ROOM, skip: () => true })).toEqual([])
+    // Room is for those that are given, not for those passed over.
+    expect(
+      seqs(pool.take({ bytes: 300, count: 1, skip: (id) => skipped.has(id) || pool.get(id)?.body.lane === 0 })),
+    ).toEqual([3])
+  })
+
+  test('a fifth to lanes 0 and 1 that come late, however much of the others waits', () => {
+    const pool = new Mempool()
+    for (let org = 0; org < 8; org++) {
+      for (let seq = 1; seq <= 30; seq++) pool.add(tx({ org: `org-${org}`, lane: 3, seq, bytes: 16_384 }), 1, NOW_MS)
+    }
+    const late = [1, 2, 3].flatMap((seq) => [tx({ lane: 0, seq, bytes: 16_384 }), tx({ lane: 1, seq, bytes: 16_384 })])
+    for (const one of late) pool.add(one, 1, NOW_MS)
+    const taken = pool.take({ bytes: 40 * 16_384, count: 2_000 })
+    expect(taken.filter(({ body }) => body.lane < 2)).toHaveLength(6)
+    expect(taken.filter(({ body }) => body.lane === 3)).toHaveLength(32)
+    const few = pool.take({ bytes: 2 ** 30, count: 20 })
+    expect([few.filter(({ body }) => body.lane < 2).length, few.length]).toEqual([6, 20])
+  })
+
   test('never more than was asked for, nothing twice, and every taken one in its turn', () => {
     const spec = fc.record({
       org: fc.constantFrom('a', 'b', 'c'),
@@ -176,6 +210,31 @@ describe('what the mempool gives to a block', () => {
       ),
       { numRuns: 200 },
     )
+  })
+})
+
+describe('a gap in the turns of an account', () => {
+  test('is closed by the one that was missing, and all that waited behind it follow', () => {
+    const pool = new Mempool()
+    for (const seq of [2, 3]) pool.add(tx({ seq }), 1, NOW_MS)
+    expect(pool.take(ROOM)).toEqual([])
+    pool.add(tx({ seq: 1 }), 1, NOW_MS)
+    expect(seqs(pool.take(ROOM))).toEqual([1, 2, 3])
+  })
+
+  test('is closed by a block that was made elsewhere', () => {
+    const pool = new Mempool()
+    for (const seq of [2, 3]) pool.add(tx({ seq }), 1, NOW_MS)
+    expect(pool.committed([tx({ seq: 1, nonce: 9 })], NOW_MS)).toEqual([])
+    expect(seqs(pool.take(ROOM))).toEqual([2, 3])
+  })
+
+  test('holds up neither another lane of the account nor another account', () => {
+    const pool = new Mempool()
+    pool.add(tx({ seq: 2 }), 1, NOW_MS)
+    pool.add(tx({ seq: 1, lane: 2 }), 1, NOW_MS)
+    pool.add(tx({ seq: 1, account: 'ben' }), 1, NOW_MS)
+    expect(pool.take(ROOM)).toHaveLength(2)
   })
 })
 

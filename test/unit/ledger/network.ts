@@ -1,6 +1,7 @@
 /** A consortium in memory for tests of ledger, domain and consensus: every key comes from its name, so ids are the same in every run. */
 import { base58btc } from 'multiformats/bases/base58'
 import { concat } from 'uint8arrays/concat'
+import { equals } from 'uint8arrays/equals'
 import { type AccountId, type ChainId, type InstitutionId, parseInstitutionId } from '../../../src/core/ids.ts'
 import type { Log, Signer } from '../../../src/core/ports.ts'
 import { signVote } from '../../../src/consensus/votes.ts'
@@ -10,12 +11,14 @@ import { accountDirectory, draftAccountCreate } from '../../../src/domain/accoun
 import { machines } from '../../../src/domain/machines.ts'
 import { type AccountKeys, accountIdOfKeys } from '../../../src/ledger/account-keys.ts'
 import type { BlockBytes } from '../../../src/ledger/block-bytes.ts'
-import { certificateOfVotes, encodeCertificate } from '../../../src/ledger/certificate.ts'
+import { type Certificate, certificateOfVotes, encodeCertificate } from '../../../src/ledger/certificate.ts'
 import { Chain, type ChainDeps } from '../../../src/ledger/chain.ts'
 import type { PeerIdText } from '../../../src/ledger/fields.ts'
 import { type Genesis, type InstitutionRole, chainIdOf, encodeGenesis } from '../../../src/ledger/genesis.ts'
 import type { Proposal, ProposalRequest } from '../../../src/ledger/proposal.ts'
 import { type DraftTx, type Precondition, type SignedTx, signTx, txBodyOf } from '../../../src/ledger/transaction.ts'
+import { type ValidatorSet, leaderOf } from '../../../src/ledger/validators.ts'
+import type { Ballot } from '../../../src/ledger/vote.ts'
 import { MapStore } from './map-store.ts'
 
 export const START_MS = Date.UTC(2027, 0, 4, 8)
@@ -58,6 +61,14 @@ export function person(name: string, org: string): Person {
 /** The account of an institution, as one who signs. */
 export function staff(org: string): Person {
   return person(`${org} account`, org)
+}
+
+/** The consensus key of an institution that is in force in an epoch: its first, or the one it rotated to. */
+function voterOf(set: ValidatorSet, institution: string): Signer {
+  const rotated = signerOf(`${institution} new consensus`)
+  return set.validators.some(({ key }) => equals(key, rotated.publicKey))
+    ? rotated
+    : signerOf(`${institution} consensus`)
 }
 
 export function makeGenesis(
@@ -142,22 +153,49 @@ export class TestChain {
     return this.tx(who, draftAccountCreate(keysOf(who.name)), { beside: [staff(who.org).signer], seq: 1 })
   }
 
-  propose(txs: readonly SignedTx[], request: Partial<ProposalRequest> = {}): Promise<Proposal> {
-    this.nowMs = Math.max(this.nowMs, this.chain.head.timeMs) + 200
-    const proposer = parseInstitutionId(this.genesis.validators[0]?.institution ?? '')
-    return this.chain.proposeBlock({ txs, timeMs: this.nowMs, proposer, ...request })
+  /** A block by whoever leads, on the head or on what `request` says; justified by the certificate stored with the head. */
+  async propose(
+    txs: readonly SignedTx[],
+    request: Partial<ProposalRequest> & { nullifyCerts?: readonly Certificate[] } = {},
+  ): Promise<Proposal> {
+    const { head } = this.chain
+    const { nullifyCerts = [], ...others } = request
+    this.nowMs = Math.max(this.nowMs, head.timeMs) + 200
+    const view = request.view ?? head.view + 1
+    return this.chain.propose({
+      parent: head.id,
+      view,
+      timeMs: this.nowMs,
+      proposer: this.leader(view),
+      justify: { parentCert: (await this.chain.reader.certificateAt(head.height)) ?? null, nullifyCerts },
+      txs,
+      ...others,
+    })
+  }
+
+  /** Who leads a view of the next block's epoch. */
+  leader(view: number): InstitutionId {
+    const set = this.chain.validators()
+    const leader = set?.validators[leaderOf(set, view)]
+    if (leader === undefined) throw new Error('every view has a leader')
+    return leader.institution
+  }
+
+  /** A certificate by the given validators; by default by all. */
+  async certify(ballot: Ballot, voters?: readonly string[]): Promise<Certificate> {
+    const set = this.chain.validators(ballot.epoch)
+    if (set === undefined) throw new Error('no such epoch')
+    const names = voters ?? set.validators.map(({ institution }) => institution)
+    const votes = await Promise.all(names.map((name) => signVote(voterOf(set, name), this.id, set, ballot)))
+    const certificate = certificateOfVotes(ballot, votes, set)
+    if (certificate === undefined) throw new Error('too few votes')
+    return certificate
   }
 
   /** Finalize votes of the given validators; by default of all. */
   async finalize(proposal: Proposal, voters?: readonly string[]): Promise<BlockBytes> {
     const { epoch, view } = proposal.fields
-    const set = this.chain.validators(epoch)
-    if (set === undefined) throw new Error('no such epoch')
-    const ballot = { epoch, view, kind: 'finalize', block: proposal.id } as const
-    const names = voters ?? set.validators.map(({ institution }) => institution)
-    const votes = await Promise.all(names.map((name) => signVote(signerOf(`${name} consensus`), this.id, set, ballot)))
-    const certificate = certificateOfVotes(ballot, votes, set)
-    if (certificate === undefined) throw new Error('too few votes')
+    const certificate = await this.certify({ epoch, view, kind: 'finalize', block: proposal.id }, voters)
     return { header: proposal.header, certificate: encodeCertificate(certificate), body: proposal.body }
   }
 

@@ -67,7 +67,7 @@ test('the least config gets every default, with absolute paths', () => {
       scrubBytesPerSecondMax: 20 * 1024 ** 2,
     },
     uploads: { expireHours: 72, openMax: 64 },
-    ledger: { blockIntervalMs: 150, idleIntervalMs: 10_000 },
+    ledger: { deltaMs: 150, blockIntervalMs: 150, idleIntervalMs: 10_000 },
     log: { level: 'info' },
   })
 })

@@ -3,14 +3,16 @@ import { ed25519 } from '@noble/curves/ed25519.js'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { ChainId } from '../../../../src/core/ids.ts'
-import { keyEncodingAllowed, verifyStrict } from '../../../../src/crypto/ed25519.ts'
+import { keyEncodingAllowed, verifyStrict, verifyStrictAside } from '../../../../src/crypto/ed25519.ts'
 import {
   checkPublicKey,
   generateSigningKey,
   type MessageType,
   signedBytes,
   signMessage,
+  type SignatureCheck,
   softwareSigner,
+  verifyMany,
   verifyMessage,
 } from '../../../../src/crypto/signatures.ts'
 import { bytesOfHex, hexOf, loadVectors } from '../../../vectors/load.ts'
@@ -31,8 +33,10 @@ const OTHER_CHAIN = 'bafyreidykglsfhoixmivffc5uwhcgshx4j465xwqntbmu43nb2dzqwfvae
 
 export function signaturesSuite(form: string): void {
   describe(`signatures, ${form} form`, () => {
-    test.each(cases)('the strict rule says $valid to: $name', ({ publicKey, signature, message, valid }) => {
-      expect(verifyStrict(bytesOfHex(publicKey), bytesOfHex(signature), bytesOfHex(message))).toBe(valid)
+    test.each(cases)('the strict rule says $valid to: $name', async ({ publicKey, signature, message, valid }) => {
+      const given = [bytesOfHex(publicKey), bytesOfHex(signature), bytesOfHex(message)] as const
+      expect(verifyStrict(...given)).toBe(valid)
+      expect(await verifyStrictAside(...given)).toBe(valid)
     })
 
     test('the edge cases have teeth: a cofactored, lenient verifier accepts most that the strict rule refuses', () => {
@@ -98,6 +102,25 @@ export function signaturesSuite(form: string): void {
         expect(verifyMessage(flip(key.publicKey, bit % 256), signature, type, CHAIN, message)).toBe(false)
         expect(verifyMessage(key.publicKey, signature, type, CHAIN, flip(message, bit % 160))).toBe(false)
       }
+    })
+
+    test('many signatures at once get the verdicts of one at a time, in order', async () => {
+      const keys = [generateSigningKey(), generateSigningKey()]
+      const types: MessageType[] = ['notarize', 'finalize']
+      const items: SignatureCheck[] = []
+      for (let i = 0; i < 40; i++) {
+        const [key, type, other] = [keys[i % 2], types[i % 2], types[(i >> 1) % 2]]
+        if (key === undefined || type === undefined || other === undefined) throw new Error('unreachable')
+        const message = Uint8Array.of(i)
+        const signature = await signMessage(softwareSigner(key.privateKey), other, CHAIN, message)
+        const cut = i % 7 === 3 ? signature.subarray(1) : signature
+        items.push({ publicKey: key.publicKey, signature: cut, type, chain: CHAIN, message })
+      }
+      const expected = items.map((one) => verifyMessage(one.publicKey, one.signature, one.type, one.chain, one.message))
+      expect(await verifyMany(items)).toEqual(expected)
+      expect(expected.filter((valid) => valid).length).toBeGreaterThan(10)
+      expect(expected.filter((valid) => !valid).length).toBeGreaterThan(10)
+      expect(await verifyMany([])).toEqual([])
     })
 
     test('verification answers no, and never throws, whatever the bytes', () => {

@@ -1,0 +1,411 @@
+/**
+ * A validator: carries out what `simplex.ts` wants done, over ports, and tells it what happened. No clock, timer, socket or
+ * file of its own, so a simulation runs exactly this code.
+ *
+ *   message, timer, new head ──► event ──► step ──► effects ──┬► sign, log durably ──► `cast`  ──► sent
+ *                                  ▲                          ├► execute, build, check ──► answer
+ *                                  └──────────── answers ─────┴► send, commit, timer
+ *
+ * Effects run side by side: while a vote is being made durable, messages are taken. That is safe since the step remembers
+ * what it decided, and a vote is sent only when the answer `cast` says that it is durable.
+ *
+ * @see docs/spec/consensus.md
+ */
+import type { CID } from 'multiformats/cid'
+import { CodecError } from '../core/codec.ts'
+import { CodedError, faultOf } from '../core/coded-error.ts'
+import type { InstitutionId, TxId } from '../core/ids.ts'
+import { BLOCK_TXS_MAX, BLOCK_TX_BYTES_MAX, CATCH_UP_INTERVAL_MS, TRANSACTIONS_SHARED_MAX } from '../core/limits.ts'
+import type { AcceptedBlock } from '../ledger/block-tree.ts'
+import { type Certificate, certificateShapeFault, signersOf } from '../ledger/certificate.ts'
+import type { Chain } from '../ledger/chain.ts'
+import type { Mempool } from '../ledger/mempool.ts'
+import type { ValidatorSet } from '../ledger/validators.ts'
+import { type Ballot, type Evidence, type Vote, ballotBytes } from '../ledger/vote.ts'
+import { type ConsensusMessage, decodeMessage, encodeMessage } from './messages.ts'
+import { startSimplex, stepSimplex, tipOf } from './simplex.ts'
+import type { EventTime, SimplexEffect, SimplexEvent, SimplexNote, SimplexStep } from './simplex-events.ts'
+import { type Block, type FinalPoint, type SimplexState } from './simplex-state.ts'
+import type { ReplicaDeps, ReplicaOptions } from './replica-ports.ts'
+import { VoteRecords } from './vote-records.ts'
+import { signVote } from './votes.ts'
+
+/** Faults of a block that say nothing against it: this chain has moved on, or has no room for it now. */
+const NOT_THE_BLOCKS: ReadonlySet<string> = new Set([
+  'HEADER_PARENT_UNKNOWN',
+  'HEADER_KNOWN',
+  'HEADER_EPOCH_UNKNOWN',
+  'CHAIN_PENDING_FULL',
+])
+
+export class Replica {
+  readonly #deps: ReplicaDeps
+  readonly #options: ReplicaOptions
+  readonly #records: VoteRecords
+  #state: SimplexState | undefined
+  #waiting: { readonly event: (at: EventTime) => SimplexEvent }[] = []
+  #isStepping = false
+  #stopped = false
+  #stopListening: (() => void) | undefined
+  #caughtUpMs = Number.NEGATIVE_INFINITY
+  #underWay = new Set<Promise<void>>()
+
+  constructor(deps: ReplicaDeps, options: ReplicaOptions) {
+    this.#deps = deps
+    this.#options = options
+    this.#records = new VoteRecords(deps.voteLog)
+  }
+
+  /** What this validator knows now; `undefined` while it isn't one. */
+  get state(): SimplexState | undefined {
+    return this.#state
+  }
+
+  /** Begins, or begins again after a restart. */
+  async start(): Promise<void> {
+    const { chain } = this.#deps
+    const logged = this.#records.load()
+    this.#stopListening = chain.onBlock((block) => this.#onHead(block))
+    const certificate = (await chain.reader.certificateAt(chain.head.height)) ?? null
+    const { height, id, timeMs, view } = chain.head
+    const set = chain.validators()
+    if (set !== undefined) this.#enterEpoch(set, { id, height, view, timeMs, certificate }, logged)
+  }
+
+  /** Settles when nothing is under way any more. */
+  async stop(): Promise<void> {
+    this.#stopped = true
+    this.#stopListening?.()
+    await Promise.allSettled([...this.#underWay])
+  }
+
+  /** A message from an institution's peer; untrusted. */
+  receive(from: InstitutionId, bytes: Uint8Array): void {
+    const index = this.#state?.set.validators.findIndex((one) => one.institution === from) ?? -1
+    if (index === -1) return
+    let message: ConsensusMessage
+    try {
+      message = decodeMessage(bytes)
+    } catch (error) {
+      if (!(error instanceof CodecError)) throw error
+      this.#deps.log.warn({ institution: from, fault: error.fault.code }, 'a validator sent what is no message')
+      return
+    }
+    if (message.type === 'transactions') this.#deps.onTransactions(message.envelopes)
+    this.#happen({ type: 'message', from: index, message })
+  }
+
+  /** Transactions began to wait, or left. */
+  transactionsChanged(): void {
+    if (this.#state === undefined) return
+    const wait = this.#nextTxs(1, tipOf(this.#state)).length > 0
+    if (wait !== (this.#state.transactionsSinceMs !== undefined)) this.#happen({ type: 'transactions', wait })
+  }
+
+  /** Hands transactions to all other validators. */
+  share(envelopes: readonly Uint8Array[]): void {
+    for (let from = 0; from < envelopes.length; ) {
+      let to = from
+      for (let bytes = 0; to < envelopes.length && to - from < TRANSACTIONS_SHARED_MAX; to++) {
+        bytes += envelopes[to]?.length ?? 0
+        if (to > from && bytes > BLOCK_TX_BYTES_MAX) break
+      }
+      this.#send(undefined, { type: 'transactions', envelopes: envelopes.slice(from, to) })
+      from = to
+    }
+  }
+
+  #enterEpoch(
+    set: ValidatorSet,
+    final: FinalPoint,
+    logged: { readonly blocks: readonly Block[]; readonly votes: readonly Vote[] },
+  ): void {
+    const me = this.#indexIn(set)
+    if (me === -1) return
+    const start = { options: this.#options, set, me, final, ...logged }
+    this.#take(startSimplex(start, this.#now()))
+    this.transactionsChanged()
+  }
+
+  #indexIn(set: ValidatorSet): number {
+    const { publicKey } = this.#deps.signer
+    return set.validators.findIndex(({ key }) => key.every((byte, at) => byte === publicKey[at]))
+  }
+
+  #now(): EventTime {
+    return { nowMs: this.#deps.monotonicMs(), wallMs: this.#deps.clock.nowMs() }
+  }
+
+  #happen(event: DistributiveOmit<SimplexEvent, keyof EventTime>): void {
+    // Each event gets the time at which it is taken, so time never goes back between two steps.
+    this.#waiting.push({ event: (at) => ({ ...event, ...at }) })
+    if (this.#isStepping) return
+    this.#isStepping = true
+    try {
+      for (let next = this.#waiting.shift(); next !== undefined; next = this.#waiting.shift()) {
+        if (this.#state === undefined || this.#stopped) continue
+        this.#take(stepSimplex(this.#state, next.event(this.#now())))
+      }
+    } catch (error) {
+      this.#fail(error)
+    } finally {
+      this.#isStepping = false
+    }
+  }
+
+  #take(step: SimplexStep): void {
+    this.#state = step.state
+    for (const effect of step.effects) {
+      const task = this.#perform(effect)
+      if (task !== undefined) this.#run(task)
+    }
+  }
+
+  #run(task: Promise<void>): void {
+    const tracked = task.catch((error: unknown) => this.#fail(error)).finally(() => this.#underWay.delete(tracked))
+    this.#underWay.add(tracked)
+  }
+
+  #fail(error: unknown): void {
+    if (this.#stopped) return
+    this.#stopped = true
+    this.#deps.log.error({ err: error, fault: faultOf(error) }, 'consensus stopped')
+    this.#deps.onFailure(error)
+  }
+
+  #perform(effect: SimplexEffect): Promise<void> | undefined {
+    switch (effect.type) {
+      case 'cast':
+        return this.#cast(effect.ballots, effect.block)
+      case 'build':
+        return this.#build(effect)
+      case 'execute':
+        return this.#execute(effect.block)
+      case 'check-votes':
+        return this.#checkVotes(effect.ballot, effect.votes)
+      case 'check-certificates':
+        return this.#checkCertificates(effect)
+      case 'commit':
+        return this.#commit(effect.block, effect.certificate)
+      case 'serve':
+        return this.#serve(effect.to, effect.block)
+      case 'report':
+        return this.#report(effect.evidence)
+      case 'send':
+        this.#send(effect.to, effect.message)
+        return undefined
+      case 'catch-up':
+        this.#catchUp()
+        return undefined
+      case 'share-transactions':
+        this.share(this.#nextTxs(TRANSACTIONS_SHARED_MAX, undefined).map((tx) => tx.bytes))
+        return undefined
+      case 'timer':
+        this.#deps.setTimer(effect.atMs, () => this.#happen({ type: 'time' }))
+        return undefined
+      case 'note':
+        this.#note(effect.what)
+        return undefined
+      default:
+        return effect satisfies never
+    }
+  }
+
+  /** Signs, makes durable, and only then lets the step send. */
+  async #cast(ballots: readonly Ballot[], block: Block | undefined): Promise<void> {
+    const { chain, signer } = this.#deps
+    const set = this.#state?.set
+    if (set === undefined) return
+    const votes: Vote[] = []
+    for (const ballot of ballots) votes.push(await signVote(signer, chain.id, set, ballot))
+    await this.#records.add(votes, block)
+    this.#happen({ type: 'cast', votes })
+  }
+
+  async #build(effect: Extract<SimplexEffect, { type: 'build' }>): Promise<void> {
+    const { chain, log, mempool } = this.#deps
+    const { justify, parent, timeMs, view } = effect
+    mempool.expire(timeMs)
+    const txs = this.#nextTxs(BLOCK_TXS_MAX, parent)
+    const proposer = this.#options.institution
+    let proposal: Awaited<ReturnType<Chain['propose']>>
+    try {
+      proposal = await chain.propose({ parent, view, timeMs, proposer, justify, txs })
+    } catch (error) {
+      const fault = faultOf(error)
+      if (fault === undefined || !NOT_THE_BLOCKS.has(fault.code)) throw error
+      // The chain has moved on meanwhile: the next head says where.
+      log.info({ view, fault: fault.code }, 'nothing was proposed')
+      return
+    }
+    for (const { fault, tx } of proposal.dropped) {
+      log.info({ tx: tx.id, fault: fault.code }, 'a transaction left without a block')
+      mempool.remove(tx.id)
+    }
+    if (effect.for === 'transactions' && proposal.txs.length === 0) {
+      await chain.forget(proposal.id)
+      this.#happen({ type: 'nothing-to-build', view })
+      this.transactionsChanged()
+      return
+    }
+    const { body, fields: header, header: headerBytes, id } = proposal
+    this.#happen({ type: 'built', view, block: { id, header, headerBytes, body, justify } })
+  }
+
+  async #execute(block: Block): Promise<void> {
+    const { chain, log } = this.#deps
+    try {
+      await chain.addPending({ header: block.headerBytes, body: block.body })
+      this.#happen({ type: 'executed', block: block.id, valid: true })
+    } catch (error) {
+      const fault = error instanceof CodedError ? faultOf(error) : undefined
+      if (fault === undefined) throw error
+      log.warn({ block: block.id.toString(), height: block.header.height, fault }, 'a proposed block was not taken')
+      if (!NOT_THE_BLOCKS.has(fault.code)) this.#happen({ type: 'executed', block: block.id, valid: false })
+    }
+  }
+
+  async #checkVotes(ballot: Ballot, votes: readonly Vote[]): Promise<void> {
+    const { chain, verify } = this.#deps
+    const set = this.#state?.set
+    if (set?.epoch !== ballot.epoch) return
+    const message = ballotBytes(ballot)
+    const verdicts = await verify(
+      votes.map(({ sig, signer }) => ({
+        publicKey: set.validators[signer]?.key ?? new Uint8Array(0),
+        signature: sig,
+        type: ballot.kind,
+        chain: chain.id,
+        message,
+      })),
+    )
+    const signersWhere = (verdict: boolean): number[] =>
+      votes.filter((_vote, index) => verdicts[index] === verdict).map(({ signer }) => signer)
+    this.#happen({ type: 'votes-checked', ballot, good: signersWhere(true), bad: signersWhere(false) })
+  }
+
+  async #checkCertificates(effect: Extract<SimplexEffect, { type: 'check-certificates' }>): Promise<void> {
+    const { certificates, from, view } = effect
+    const verdicts = await Promise.all(certificates.map((one) => this.#holds(one)))
+    const good = certificates.filter((_one, index) => verdicts[index])
+    const bad = certificates.length - good.length
+    this.#happen({ type: 'certificates-checked', from, view, good, bad })
+  }
+
+  async #holds(certificate: Certificate): Promise<boolean> {
+    const { chain, verify } = this.#deps
+    const set = chain.validators(certificate.epoch)
+    if (set === undefined || certificateShapeFault(certificate, set) !== undefined) return false
+    const message = ballotBytes(certificate)
+    const items = signersOf(certificate.signers).map((signer, index) => ({
+      publicKey: set.validators[signer]?.key ?? new Uint8Array(0),
+      signature: certificate.sigs[index] ?? new Uint8Array(0),
+      type: certificate.kind,
+      chain: chain.id,
+      message,
+    }))
+    return (await verify(items)).every(Boolean)
+  }
+
+  async #commit(block: CID, certificate: Certificate): Promise<void> {
+    try {
+      await this.#deps.chain.finalize(block, certificate)
+    } catch (error) {
+      // It became final by catching up, with another block on top of it.
+      if (faultOf(error)?.code !== 'CHAIN_NOT_PENDING') throw error
+      this.#catchUp()
+    }
+  }
+
+  async #serve(to: number, block: CID): Promise<void> {
+    const { reader } = this.#deps.chain
+    const final = await reader.headerById(block)
+    const body = final === undefined ? undefined : await reader.bodyAt(final.header.height)
+    if (final === undefined || body === undefined) return
+    this.#send(to, { type: 'block', header: final.headerBytes, body: body.bytes })
+  }
+
+  async #report(evidence: Evidence): Promise<void> {
+    const { chain, log, onEvidence, verify } = this.#deps
+    const set = this.#state?.set
+    const { first, second } = evidence
+    const key = set?.validators[first.signer]
+    if (key === undefined) return
+    const items = [first, second].map((vote) => ({
+      publicKey: key.key,
+      signature: vote.sig,
+      type: vote.kind,
+      chain: chain.id,
+      message: ballotBytes(vote),
+    }))
+    if (!(await verify(items)).every(Boolean)) return
+    log.error({ institution: key.institution, view: first.view }, 'a validator made two votes that exclude each other')
+    onEvidence(evidence)
+  }
+
+  #send(to: number | undefined, message: ConsensusMessage): void {
+    const state = this.#state
+    if (state === undefined) return
+    const bytes = encodeMessage(message)
+    for (const [index, { institution }] of state.set.validators.entries()) {
+      if (index !== state.me && (to === undefined || to === index)) this.#deps.send(institution, bytes)
+    }
+  }
+
+  #catchUp(): void {
+    const nowMs = this.#deps.monotonicMs()
+    if (nowMs < this.#caughtUpMs + CATCH_UP_INTERVAL_MS) return
+    this.#caughtUpMs = nowMs
+    this.#deps.catchUp()
+  }
+
+  /** Transactions for a block on this parent: those in its pending ancestors are taken. */
+  #nextTxs(count: number, parent: CID | undefined): ReturnType<Mempool['take']> {
+    const { chain, mempool } = this.#deps
+    const taken: ReadonlySet<TxId> = parent === undefined ? new Set() : chain.pendingTxs(parent)
+    return mempool.take({ bytes: BLOCK_TX_BYTES_MAX, count, skip: (id) => taken.has(id) })
+  }
+
+  #onHead({ final }: AcceptedBlock): void {
+    const { certificate, header, id } = final
+    const { epoch, height, nextValidators, timeMs, view } = header
+    const point: FinalPoint = { id, height, view, timeMs, certificate }
+    const set = nextValidators === undefined ? undefined : this.#deps.chain.validators(epoch + 1)
+    if (set === undefined) this.#happen({ type: 'head', final: point, next: undefined })
+    else {
+      const me = this.#indexIn(set)
+      if (me === -1) this.#state = undefined
+      else if (this.#state === undefined) this.#enterEpoch(set, point, { blocks: [], votes: [] })
+      else this.#happen({ type: 'head', final: point, next: { set, me } })
+    }
+    this.transactionsChanged()
+    const next = epoch + (nextValidators === undefined ? 0 : 1)
+    this.#run(this.#records.forgetBelow(next, view))
+  }
+
+  #note(what: SimplexNote): void {
+    const { log } = this.#deps
+    switch (what.name) {
+      case 'view':
+        log.debug({ view: what.view, by: what.by }, 'view entered')
+        // Another block may be built on now, which has taken transactions.
+        this.transactionsChanged()
+        return
+      case 'nullify':
+        log.info({ view: what.view, why: what.why }, 'view given up')
+        return
+      case 'banned': {
+        const institution = this.#state?.set.validators[what.validator]?.institution
+        log.error({ institution }, 'a validator sent a signature or a block that does not hold; nothing of it is taken')
+        return
+      }
+      case 'halted':
+        log.error({ why: what.why }, 'this validator signs nothing any more')
+        return
+      default:
+        what satisfies never
+    }
+  }
+}
+
+type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never

@@ -1,0 +1,61 @@
+/** When something must have happened: rules 1, 2, 8 and 9. All times are `nowMs`, of the clock that never goes back. */
+import {
+  CONSENSUS_DELTA_GROWTH,
+  CONSENSUS_DELTA_MS_MAX,
+  CONSENSUS_SILENT_MS,
+  CONSENSUS_UNFINAL_DELTAS,
+} from '../core/limits.ts'
+import { parentFor } from './simplex-parent.ts'
+import type { Draft, SimplexState } from './simplex-state.ts'
+
+/** The bound on message delay that this view goes by: it grows with each view without finality after the first. */
+export function deltaMs(state: SimplexState): number {
+  const without = Math.max(0, state.view - state.final.view - 2)
+  // Beyond this many views the largest is reached, whatever it starts from.
+  const grown = state.options.deltaMs * CONSENSUS_DELTA_GROWTH ** Math.min(without, 64)
+  return Math.min(grown, Math.max(CONSENSUS_DELTA_MS_MAX, state.options.deltaMs))
+}
+
+/**
+ * When the current view's block is due, as far as this validator knows: with transactions waiting soon after the parent; with
+ * none, when an idle chain moves its time on.
+ */
+export function dueMs(draft: Draft): number {
+  const { enteredMs, final, options, transactionsSinceMs, view } = draft.state
+  const parent = parentFor(draft, view)
+  if (parent === undefined || parent.ending !== undefined) return enteredMs
+  const { id, timeMs } = parent.point
+  // Block time is another clock. One that is far off must not stop the chain: no wait is longer than the interval.
+  const parentAgeMs = draft.wallMs - timeMs
+  const after = (intervalMs: number): number => draft.nowMs + Math.min(intervalMs - parentAgeMs, intervalMs)
+  const idleMs = after(options.idleIntervalMs)
+  // A notarized block that didn't become final by itself does so with the next one.
+  const finishMs = final.id.equals(id) ? idleMs : enteredMs + CONSENSUS_UNFINAL_DELTAS * deltaMs(draft.state)
+  const busyMs =
+    transactionsSinceMs === undefined ? idleMs : Math.max(transactionsSinceMs, after(options.blockIntervalMs))
+  return Math.max(enteredMs, Math.min(idleMs, finishMs, busyMs))
+}
+
+export interface Deadlines {
+  /** For the leader's proposal, while there is none. */
+  readonly proposalMs: number | undefined
+  /** For the view. */
+  readonly viewMs: number
+}
+
+export function deadlines(draft: Draft): Deadlines {
+  const due = dueMs(draft)
+  const { proposal } = draft.view(draft.state.view)
+  // A leader that was silent for long, while a quorum was not, is given no time (rule 9).
+  const delta = isSilent(draft, draft.leader(draft.state.view)) ? 0 : deltaMs(draft.state)
+  if (proposal === undefined) return { proposalMs: due + 2 * delta, viewMs: due + 3 * delta }
+  return { proposalMs: undefined, viewMs: Math.min(due, proposal.receivedMs) + 3 * deltaMs(draft.state) }
+}
+
+/** Whether a validator was not heard for long before the last time that a quorum was. */
+export function isSilent(draft: Draft, validator: number): boolean {
+  const { heardMs, me, startedMs } = draft.state
+  const heard = heardMs.map((ms, index) => (index === me ? draft.nowMs : (ms ?? startedMs)))
+  const quorumMs = heard.toSorted((a, b) => b - a)[draft.quorum - 1] ?? startedMs
+  return quorumMs - (heard[validator] ?? startedMs) >= CONSENSUS_SILENT_MS
+}

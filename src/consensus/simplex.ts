@@ -1,0 +1,447 @@
+/**
+ * Simplex: Byzantine agreement among n validators, f = floor((n-1)/3) of which may be faulty in any way, as one pure step.
+ * It makes no I/O and reads no clock: what it wants done are effects, what happened are events.
+ *
+ *   view v:  leader ──proposal──► all ──notarize votes──► q of them: certificate, enter v+1 ──finalize votes──► q: final
+ *                                   └─(timer, or invalid block)─nullify votes──► q: certificate, enter v+1
+ *
+ * The rules are numbered as in the design:
+ *  1. Enter view v+1 on a notarize certificate for v whose block is executed, on a nullify certificate for v, or on a finalize
+ *     certificate for any view >= v. Timers: 2Δ for the proposal, 3Δ for the view.
+ *  2. Propose once per view, on a notarized parent with nullify certificates for every view between.
+ *  3. Notarize one block per view: its parent is certified, the views between are nullified, it is held whole, executing it
+ *     gives its roots, its time is later than its parent's and within two seconds of now. An invalid one: nullify at once.
+ *  4. Nullify a view on a timer, on an invalid block, or with its leader, unless finalize was voted in it.
+ *  5. Finalize a block that is certified and that this validator notarized, unless it nullified the view.
+ *  6. q finalize votes make a block and all its ancestors final. Late votes count.
+ *  7. Certificates are broadcast when formed; with many validators, sent to the next two leaders and on request.
+ *  8. No finality for 2Δ: send again the certificates above the final block, and own votes.
+ *  9. A leader that was silent for 10 s while a quorum was not gets no time.
+ * 10. Signatures are checked once a quorum could be there.
+ * A block that ends its epoch is proposed again, in view after view, until it is final; nothing else may follow it.
+ *
+ * Safety. Two certificates of one kind in one view share an honest signer (2q - n > f), and an honest signer notarizes one
+ * block per view and never both nullifies a view and finalizes in it. So if a block is final in view v, there is no other
+ * notarized block in v and no nullify certificate of v; a block of a later view must have v nullified or descend from v's block:
+ * it descends from it. That needs votes to be durable before they are sent, or a restart would vote again, differently:
+ * `cast` means signed, then durable, and only the answer to it leads to sending. The Spin model in test/model checks this.
+ *
+ * Liveness. Once messages take less than Δ, and Δ grows until they do, an honest leader's block is notarized and finalized by all
+ * honest validators before their timers run out; lost messages are sent again (rule 8), and whoever is behind asks.
+ *
+ * @see docs/spec/consensus.md; docs/decisions/0067-simplex.md; Chan and Pass, "Simplex Consensus" (2023)
+ */
+import type { CID } from 'multiformats/cid'
+import { CONSENSUS_CERTIFICATES_SENT_MAX } from '../core/limits.ts'
+import type { Certificate } from '../ledger/certificate.ts'
+import type { ValidatorSet } from '../ledger/validators.ts'
+import type { Ballot, Vote } from '../ledger/vote.ts'
+import type { ConsensusMessage } from './messages.ts'
+import type { EventTime, SimplexEvent, SimplexNote, SimplexStep } from './simplex-events.ts'
+import { parentFor } from './simplex-parent.ts'
+import {
+  built,
+  certificatesChecked,
+  checkDivergence,
+  executeBlocks,
+  executed,
+  notarize,
+  ownProposal,
+  propose,
+  receiveBlock,
+  receiveProposal,
+} from './simplex-proposal.ts'
+import {
+  type Block,
+  Draft,
+  type FinalPoint,
+  type SimplexOptions,
+  type SimplexState,
+  epochState,
+  readBlock,
+} from './simplex-state.ts'
+import { deadlines, deltaMs, dueMs } from './simplex-timers.ts'
+import { addVote, ban, votesChecked } from './simplex-votes.ts'
+
+export interface SimplexStart {
+  readonly options: SimplexOptions
+  readonly set: ValidatorSet
+  readonly me: number
+  readonly final: FinalPoint
+  /** This validator's votes above the final block, from its vote log, and the blocks that were logged with them. */
+  readonly votes: readonly Vote[]
+  readonly blocks: readonly Block[]
+}
+
+/** Begins, or begins again after a restart: what was voted before is never contradicted. */
+export function startSimplex(start: SimplexStart, at: EventTime): SimplexStep {
+  const { blocks, final, me, options, set, votes } = start
+  const { nowMs } = at
+  const draft = new Draft(epochState({ options, set, me, final, nowMs, transactionsSinceMs: undefined }), at)
+  for (const block of blocks) {
+    const isHere = block.header.epoch === set.epoch && block.header.height > final.height
+    if (isHere) draft.holdBlock(block, 'held')
+  }
+  for (const vote of votes) {
+    if (vote.epoch !== set.epoch || vote.view <= final.view) continue
+    remember(draft, vote)
+    if (vote.view > draft.state.view) draft.set({ view: vote.view })
+  }
+  for (const vote of votes) addVote(draft, vote, true)
+  draft.set({ resendMs: nowMs })
+  return finish(draft)
+}
+
+/** One event. The same state and event give the same answer. */
+export function stepSimplex(state: SimplexState, event: SimplexEvent): SimplexStep {
+  const draft = new Draft(state, event)
+  // A halted validator does nothing more; the peer goes on following the others.
+  if (state.halted !== undefined) return { state, effects: [] }
+  switch (event.type) {
+    case 'time':
+      break
+    case 'transactions':
+      waitForTransactions(draft, event.wait)
+      break
+    case 'message':
+      receive(draft, event.from, event.message)
+      break
+    case 'cast':
+      cast(draft, event.votes)
+      break
+    case 'built':
+      built(draft, event.view, event.block)
+      break
+    case 'nothing-to-build':
+      draft.editOwn(event.view, { proposed: false })
+      draft.set({ transactionsSinceMs: undefined })
+      break
+    case 'executed':
+      executed(draft, event.block, event.valid)
+      break
+    case 'votes-checked':
+      votesChecked(draft, event.ballot, event.good, event.bad)
+      break
+    case 'certificates-checked':
+      certificatesChecked(draft, event.from, event.view, event.good, event.bad)
+      break
+    case 'head':
+      moveHead(draft, event.final, event.next)
+      break
+    default:
+      event satisfies never
+  }
+  return finish(draft)
+}
+
+/** What this validator would build on in its view; `undefined` while that isn't settled. */
+export function tipOf(state: SimplexState): CID | undefined {
+  return parentFor(new Draft(state, { nowMs: 0, wallMs: 0 }), state.view)?.point.id
+}
+
+function finish(draft: Draft): SimplexStep {
+  settle(draft)
+  sendAgain(draft)
+  setTimer(draft)
+  return { state: draft.state, effects: draft.effects }
+}
+
+/** Applies the rules until none applies. */
+function settle(draft: Draft): void {
+  do {
+    executeBlocks(draft)
+    checkDivergence(draft)
+    if (draft.state.halted !== undefined) return
+    finalize(draft)
+    commit(draft)
+  } while (enterNext(draft))
+  const isInvalid = notarize(draft)
+  propose(draft)
+  nullify(draft, isInvalid)
+}
+
+/** Rule 1. @returns whether a view was entered. */
+function enterNext(draft: Draft): boolean {
+  const { view, views } = draft.state
+  const finalized = Math.max(0, ...[...views].filter(([, one]) => one.finalization !== undefined).map(([at]) => at))
+  if (finalized >= view) return enter(draft, finalized + 1, 'finalized')
+  const { notarization, nullification } = draft.view(view)
+  if (notarization?.block !== undefined && draft.isExecuted(notarization.block))
+    return enter(draft, view + 1, 'notarized')
+  return nullification !== undefined && enter(draft, view + 1, 'nullified')
+}
+
+function enter(draft: Draft, view: number, by: Extract<SimplexNote, { name: 'view' }>['by']): true {
+  draft.set({ view, enteredMs: draft.nowMs })
+  draft.emit({ type: 'note', what: { name: 'view', view, by } })
+  forgetBlocks(draft)
+  return true
+}
+
+/** Blocks of past views that nothing came of; those that were voted for are kept, since others may ask for them. */
+function forgetBlocks(draft: Draft): void {
+  const { blocks, view, views } = draft.state
+  const needed = new Set<string>()
+  for (const { finalization, notarization, own } of views.values()) {
+    for (const id of [finalization?.block, notarization?.block, own.notarized])
+      if (id !== undefined) needed.add(String(id))
+  }
+  const kept = [...blocks].filter(([id, { block }]) => block.header.view >= view || needed.has(id))
+  if (kept.length < blocks.size) draft.set({ blocks: new Map(kept) })
+}
+
+/** Rule 4. */
+function nullify(draft: Draft, isInvalid: boolean): void {
+  const { set, transactionsSinceMs, view } = draft.state
+  const { boxes, own, proposal } = draft.view(view)
+  if (own.nullified || own.finalized !== undefined) return
+  const { proposalMs, viewMs } = deadlines(draft)
+  const isLate = draft.nowMs >= viewMs || (proposalMs !== undefined && draft.nowMs >= proposalMs)
+  const isLeaders = boxes.get('nullify ')?.votes.has(draft.leader(view)) === true
+  if (!isInvalid && !isLate && !isLeaders) return
+  draft.editOwn(view, { nullified: true })
+  const why = isInvalid ? 'invalid' : isLate ? 'timer' : 'leader'
+  draft.emit({ type: 'note', what: { name: 'nullify', view, why } })
+  draft.emit({ type: 'cast', ballots: [{ epoch: set.epoch, view, kind: 'nullify' }] })
+  // The leader may know nothing of the transactions that this validator waits for.
+  if (proposal === undefined && transactionsSinceMs !== undefined) draft.emit({ type: 'share-transactions' })
+}
+
+/** Rule 5, for every view above the final block: a certificate may come late. */
+function finalize(draft: Draft): void {
+  const ballots: Ballot[] = []
+  for (const view of draft.knownViews()) {
+    const { notarization, own } = draft.view(view)
+    const block = notarization?.block
+    if (block === undefined || own.nullified || own.finalized !== undefined) continue
+    if (own.notarized?.equals(block) !== true) continue
+    draft.editOwn(view, { finalized: block })
+    ballots.push({ epoch: draft.state.set.epoch, view, kind: 'finalize', block })
+  }
+  if (ballots.length > 0) draft.emit({ type: 'cast', ballots })
+}
+
+/** Rule 6. */
+function commit(draft: Draft): void {
+  for (const view of draft.knownViews().reverse()) {
+    const { finalization } = draft.view(view)
+    const block = finalization?.block
+    if (finalization === undefined || block === undefined || draft.block(block)?.status !== 'valid') continue
+    if (draft.state.committing !== block.toString()) {
+      draft.set({ committing: block.toString() })
+      draft.emit({ type: 'commit', block, certificate: finalization })
+    }
+    return
+  }
+}
+
+/** The votes are durable: they may be sent. */
+function cast(draft: Draft, votes: readonly Vote[]): void {
+  for (const vote of votes) {
+    addVote(draft, vote, true)
+    const proposal = vote.kind === 'notarize' && vote.view === draft.state.view ? ownProposal(draft) : undefined
+    draft.emit({ type: 'send', to: undefined, message: proposal ?? { type: 'vote', vote } })
+  }
+}
+
+function waitForTransactions(draft: Draft, wait: boolean): void {
+  const { transactionsSinceMs } = draft.state
+  if (wait === (transactionsSinceMs !== undefined)) return
+  draft.set({ transactionsSinceMs: wait ? draft.nowMs : undefined })
+}
+
+function receive(draft: Draft, from: number, message: ConsensusMessage): void {
+  const { banned, heardMs, me } = draft.state
+  if (from === me || from >= heardMs.length || banned.includes(from)) return
+  draft.set({ heardMs: heardMs.with(from, draft.nowMs) })
+  switch (message.type) {
+    case 'proposal': {
+      const block = readBlock(message.header, message.body)
+      if (block === undefined) ban(draft, from)
+      else if (isPlaced(draft, from, message.vote)) {
+        receiveProposal(draft, from, { block, again: message.again, vote: message.vote })
+      }
+      return
+    }
+    case 'vote':
+      // Only then: in another epoch the same validator has another index.
+      if (!isPlaced(draft, from, message.vote)) return
+      if (message.vote.signer !== from) ban(draft, from)
+      else addVote(draft, message.vote, false)
+      return
+    case 'certificate':
+      receiveCertificate(draft, from, message.certificate)
+      return
+    case 'ask':
+      answer(draft, from, message)
+      return
+    case 'want': {
+      const held = draft.block(message.block)
+      if (held === undefined) draft.emit({ type: 'serve', to: from, block: message.block })
+      else {
+        const { body, headerBytes: header } = held.block
+        draft.emit({ type: 'send', to: from, message: { type: 'block', header, body } })
+      }
+      return
+    }
+    case 'block': {
+      const block = readBlock(message.header, message.body)
+      if (block === undefined) ban(draft, from)
+      else receiveBlock(draft, block)
+      return
+    }
+    case 'transactions':
+      return
+    default:
+      message satisfies never
+  }
+}
+
+/** Whether a vote or certificate is of this epoch and above the final block; else whoever is behind is helped on. */
+function isPlaced(
+  draft: Draft,
+  from: number,
+  { epoch, view }: { readonly epoch: number; readonly view: number },
+): boolean {
+  const { final, set, view: current } = draft.state
+  if (epoch > set.epoch) {
+    draft.emit({ type: 'catch-up' })
+    return false
+  }
+  if (epoch < set.epoch || view <= final.view) {
+    answer(draft, from, { epoch, view })
+    return false
+  }
+  if (view > current + 1) ask(draft, from)
+  return true
+}
+
+function receiveCertificate(draft: Draft, from: number, certificate: Certificate): void {
+  if (!isPlaced(draft, from, certificate)) return
+  const { finalization, notarization, nullification } = draft.view(certificate.view)
+  const known = { notarize: notarization, nullify: nullification, finalize: finalization }[certificate.kind]
+  if (known !== undefined) return
+  draft.emit({ type: 'check-certificates', from, view: undefined, certificates: [certificate] })
+}
+
+/** Asks a validator that is further for what this one lacks. */
+function ask(draft: Draft, from: number): void {
+  const { askedMs, set, view } = draft.state
+  if (draft.nowMs < (askedMs[from] ?? -Infinity) + deltaMs(draft.state)) return
+  draft.set({ askedMs: askedMs.with(from, draft.nowMs) })
+  draft.emit({ type: 'send', to: from, message: { type: 'ask', epoch: set.epoch, view } })
+}
+
+/** Sends what a validator lacks that is in this view still. */
+function answer(draft: Draft, to: number, asked: { readonly epoch: number; readonly view: number }): void {
+  const { answeredMs, options, set } = draft.state
+  if (asked.epoch > set.epoch || draft.nowMs < (answeredMs[to] ?? -Infinity) + options.deltaMs) return
+  draft.set({ answeredMs: answeredMs.with(to, draft.nowMs) })
+  for (const message of above(draft, asked.epoch < set.epoch ? 0 : asked.view))
+    draft.emit({ type: 'send', to, message })
+}
+
+/** What this validator knows and did from a view on: the newest certificates, its own votes, and its proposal. */
+function above(draft: Draft, from: number): ConsensusMessage[] {
+  const { final, me } = draft.state
+  const certificates: Certificate[] = []
+  const votes: ConsensusMessage[] = []
+  if (from <= final.view && final.certificate !== null) certificates.push(final.certificate)
+  for (const view of draft.knownViews().filter((one) => one >= from)) {
+    const { boxes, finalization, notarization, nullification } = draft.view(view)
+    for (const one of [notarization, nullification, finalization]) if (one !== undefined) certificates.push(one)
+    for (const box of boxes.values()) {
+      const vote = box.votes.get(me)?.vote
+      if (vote !== undefined) votes.push({ type: 'vote', vote })
+    }
+  }
+  const proposal = ownProposal(draft)
+  const sent = certificates.slice(0, CONSENSUS_CERTIFICATES_SENT_MAX)
+  return [
+    ...sent.map((certificate): ConsensusMessage => ({ type: 'certificate', certificate })),
+    ...(proposal === undefined ? [] : [proposal]),
+    ...votes.slice(-CONSENSUS_CERTIFICATES_SENT_MAX),
+  ]
+}
+
+/** Rule 8; and blocks that were not given are asked of the next validator. */
+function sendAgain(draft: Draft): void {
+  wantAgain(draft)
+  if (!isUnsettled(draft) || draft.nowMs < draft.state.resendMs) return
+  draft.set({ resendMs: draft.nowMs + 2 * deltaMs(draft.state) })
+  for (const message of above(draft, draft.state.final.view)) draft.emit({ type: 'send', to: undefined, message })
+}
+
+/** Whether there is anything above the final block that others may lack. */
+function isUnsettled(draft: Draft): boolean {
+  const { final, view, views } = draft.state
+  return view > final.view + 1 || views.size > 0
+}
+
+function wantAgain(draft: Draft): void {
+  const { set, wanted } = draft.state
+  const next = new Map(wanted)
+  for (const [id, { asked, askedMs, from, block }] of wanted) {
+    if (draft.nowMs < askedMs + deltaMs(draft.state)) continue
+    const to = from[asked % Math.max(1, from.length)]
+    if (to === undefined || asked > 2 * set.validators.length) {
+      next.delete(id)
+      draft.emit({ type: 'catch-up' })
+      continue
+    }
+    next.set(id, { block, from, asked: asked + 1, askedMs: draft.nowMs })
+    draft.emit({ type: 'send', to, message: { type: 'want', block } })
+  }
+  if (wanted.size > 0) draft.set({ wanted: next })
+}
+
+/** A block became final, here or by catching up. */
+function moveHead(
+  draft: Draft,
+  final: FinalPoint,
+  next: { readonly set: ValidatorSet; readonly me: number } | undefined,
+): void {
+  const { state, nowMs } = draft
+  if (final.height <= state.final.height) return
+  if (next !== undefined) {
+    const { options, transactionsSinceMs } = state
+    draft.state = epochState({ options, ...next, final, nowMs, transactionsSinceMs })
+    return
+  }
+  const blocks = [...state.blocks].filter(([, { block }]) => block.header.height > final.height)
+  const views = [...state.views].filter(([view]) => view > final.view)
+  const isBehind = state.view <= final.view
+  draft.set({
+    final,
+    blocks: new Map(blocks),
+    views: new Map(views),
+    committing: blocks.some(([id]) => id === state.committing) ? state.committing : undefined,
+    finalMs: nowMs,
+    ...(isBehind ? { view: final.view + 1, enteredMs: nowMs } : {}),
+  })
+  draft.set({ resendMs: nowMs + 2 * deltaMs(draft.state) })
+}
+
+/** Takes up a vote from before the restart. */
+function remember(draft: Draft, { block, kind, view }: Vote): void {
+  if (kind === 'nullify') draft.editOwn(view, { nullified: true })
+  else if (kind === 'finalize') draft.editOwn(view, block === undefined ? {} : { finalized: block })
+  else if (block !== undefined) draft.editOwn(view, { notarized: block, proposed: true })
+}
+
+function setTimer(draft: Draft): void {
+  const { me, resendMs, timerMs, view, wanted } = draft.state
+  const { own } = draft.view(view)
+  const times = [...wanted.values()].map((one) => one.askedMs + deltaMs(draft.state))
+  if (isUnsettled(draft)) times.push(resendMs)
+  if (!own.nullified && own.finalized === undefined) {
+    const { proposalMs, viewMs } = deadlines(draft)
+    times.push(proposalMs ?? viewMs)
+  }
+  if (draft.leader(view) === me && !own.proposed) times.push(dueMs(draft))
+  // What lies in the past has been done as far as it can be: something else must happen first.
+  const atMs = Math.min(...times.filter((time) => time > draft.nowMs))
+  if (!Number.isFinite(atMs) || (atMs === timerMs && timerMs > draft.nowMs)) return
+  draft.set({ timerMs: atMs })
+  draft.emit({ type: 'timer', atMs })
+}

@@ -1,0 +1,114 @@
+/**
+ * Reads the pages of the state tree: those of pending blocks from their overlays, all others from the store, where each is
+ * checked against the hash that leads to it.
+ *
+ * @see docs/spec/state-tree.md
+ */
+import { equals } from 'uint8arrays/equals'
+import { STATE_PAGES_CACHED_MAX, STATE_PAGE_CACHED_NIBBLES } from '../core/limits.ts'
+import type { KeyValueStore } from '../core/ports.ts'
+import { ChainStoreError } from './chain-store.ts'
+import { type Link, Page, type Slot, decodeRoot, nodeHash } from './state-tree-page.ts'
+import { pageKey, rootsUpTo, versionIn } from './state-tree-keys.ts'
+
+/** A page in the form that is kept in memory: 0.5 to 1.7 kB. */
+export interface PackedPage {
+  /** How many lead to it. */
+  readonly nibbles: number
+  readonly bytes: Uint8Array
+  /** From `Page.above`; `undefined` far from the root, where a page is seldom read twice. */
+  readonly above: Uint8Array | undefined
+}
+
+export function packed(page: Page, nibbles: number, bytes: Uint8Array): PackedPage {
+  return { nibbles, bytes, above: nibbles > STATE_PAGE_CACHED_NIBBLES ? undefined : page.above() }
+}
+
+/** Pages of one block that isn't stored yet, over those of its ancestors. */
+export interface Overlay {
+  /** By page key; let go, with `below`, as soon as they are in the store. */
+  pages: ReadonlyMap<string, PackedPage> | undefined
+  /** Keys of what the block replaced. */
+  replaced: readonly Uint8Array[]
+  below: Overlay | undefined
+}
+
+/** The newest root up to a version. */
+export interface RecordedRoot {
+  /** That wrote it; `undefined` before there was any. */
+  readonly version: number | undefined
+  readonly node: Slot
+}
+
+/** One character for each byte. */
+export const pageName = (key: Uint8Array): string => String.fromCharCode(...key)
+
+export class TreePages {
+  readonly store: KeyValueStore
+  /** Stored pages near the root, which every block reads; the one used last is last. */
+  readonly #cache = new Map<string, PackedPage>()
+
+  constructor(store: KeyValueStore) {
+    this.store = store
+  }
+
+  /**
+   * @param key - any tree key under the page.
+   * @param nibbles - how many of it lead to the page.
+   * @throws {ChainStoreError} `CHAIN_DAMAGED`
+   */
+  async read(link: Link, key: Uint8Array, nibbles: number, overlay?: Overlay): Promise<Page> {
+    const stored = pageKey(link.version, key, nibbles)
+    const name = pageName(stored)
+    for (let one = overlay; one?.pages !== undefined; one = one.below) {
+      const pending = one.pages.get(name)
+      if (pending !== undefined) return unpacked(pending, link)
+    }
+    const cached = this.#cache.get(name)
+    if (cached !== undefined) {
+      this.#cache.delete(name)
+      this.#cache.set(name, cached)
+      return unpacked(cached, link)
+    }
+    const bytes = await this.store.get(stored)
+    const page = bytes === undefined ? undefined : Page.decode(bytes, nibbles)
+    if (bytes === undefined || page === undefined || !equals(nodeHash(page.node(1)), link.hash)) throw damaged(link)
+    this.keep(name, packed(page, nibbles, bytes))
+    return page
+  }
+
+  /** Remembers a page that is in the store, if it is near the root. */
+  keep(name: string, page: PackedPage): void {
+    if (page.nibbles > STATE_PAGE_CACHED_NIBBLES) return
+    this.#cache.set(name, page)
+    for (const oldest of this.#cache.keys()) {
+      if (this.#cache.size <= STATE_PAGES_CACHED_MAX) return
+      this.#cache.delete(oldest)
+    }
+  }
+
+  forget(name: string): void {
+    this.#cache.delete(name)
+  }
+
+  /** @throws {ChainStoreError} `CHAIN_DAMAGED` */
+  async rootAt(version: number): Promise<RecordedRoot | undefined> {
+    for await (const { key, value } of this.store.range({ ...rootsUpTo(version), reverse: true, limit: 1 })) {
+      const wrote = versionIn(key)
+      const node = decodeRoot(value, wrote)
+      if (node === 'damaged') throw new ChainStoreError({ code: 'CHAIN_DAMAGED', what: 'state root', at: wrote })
+      return { version: wrote, node }
+    }
+    return undefined
+  }
+}
+
+function unpacked({ above, bytes, nibbles }: PackedPage, link: Link): Page {
+  const page = Page.decode(bytes, nibbles, above)
+  if (page === undefined || !equals(nodeHash(page.node(1)), link.hash)) throw damaged(link)
+  return page
+}
+
+function damaged(link: Link): ChainStoreError {
+  return new ChainStoreError({ code: 'CHAIN_DAMAGED', what: 'state tree', at: link.version })
+}

@@ -1,0 +1,209 @@
+/**
+ * This peer as a validator: `Replica` over real ports. Where its vote log can't be relied on, the peer only follows, and says
+ * why: a key that may have said something else must not speak again.
+ */
+import { join } from 'node:path'
+import { equals } from 'uint8arrays/equals'
+import type { Fault } from '../core/coded-error.ts'
+import type { InstitutionId } from '../core/ids.ts'
+import type { Clock, KeyValueStore, Log, Signer } from '../core/ports.ts'
+import { Replica } from '../consensus/replica.ts'
+import type { SimplexOptions } from '../consensus/simplex-state.ts'
+import { statusOf } from '../consensus/simplex-status.ts'
+import type { ConsensusStatus } from '../consensus/status.ts'
+import { verifyMany } from '../crypto/signatures.ts'
+import type { Chain } from '../ledger/chain.ts'
+import type { Mempool } from '../ledger/mempool.ts'
+import { leaderOf, quorumOf } from '../ledger/validators.ts'
+import type { Evidence } from '../ledger/vote.ts'
+import { ConsensusStreams } from '../p2p/consensus-streams.ts'
+import type { P2pHost } from '../p2p/host.ts'
+import { VoteLog } from '../store/vote-log.ts'
+import { VoteLogError } from '../store/vote-log-frames.ts'
+import type { LedgerNode } from './ledger-node.ts'
+
+export interface ValidatorDeps {
+  readonly chain: Chain
+  readonly mempool: Mempool
+  readonly node: LedgerNode
+  readonly host: P2pHost
+  /** Remembers that this key has signed: its vote log must be there from then on. */
+  readonly state: KeyValueStore
+  readonly signer: Signer
+  readonly clock: Clock
+  readonly log: Log
+  readonly onEvidence: (evidence: Evidence) => void
+  /** Called when consensus can't go on: a failed write, or a bug. The daemon ends then; a restart goes on safely. */
+  readonly onFailure: (error: unknown) => void
+}
+
+export interface ValidatorOptions extends SimplexOptions {
+  readonly institution: InstitutionId
+  readonly dataDir: string
+}
+
+const SIGNED = new TextEncoder().encode('signed')
+
+export class Validator {
+  readonly #deps: ValidatorDeps
+  readonly #options: ValidatorOptions
+  readonly #institutionOf: ReadonlyMap<string, InstitutionId>
+  readonly #streams: ConsensusStreams
+  #voteLog: VoteLog | undefined
+  #replica: Replica | undefined
+  #timer: NodeJS.Timeout | undefined
+  #stopListening: (() => void) | undefined
+  #starting: Promise<void> | undefined
+  /** Why this key must not vote. */
+  #halted: Fault | undefined
+
+  constructor(deps: ValidatorDeps, options: ValidatorOptions) {
+    this.#deps = deps
+    this.#options = options
+    const { chain, host, log } = deps
+    const { institutions } = chain.genesis
+    this.#institutionOf = new Map(
+      institutions.flatMap(({ id, peers }) => peers.map((peer) => [String(peer), id] as const)),
+    )
+    this.#streams = new ConsensusStreams({
+      host,
+      log,
+      onMessage: (from, bytes) => this.#onMessage(from, bytes),
+      mayJoin: (peer) => this.#mayJoin(peer),
+    })
+  }
+
+  /**
+   * Votes from now on, if the ledger names this peer's consensus key; else from the epoch on in which it does.
+   *
+   * @throws {StoreError} where the vote log can't be opened at all
+   */
+  async start(): Promise<void> {
+    const { chain, log, node, onFailure } = this.#deps
+    this.#stopListening = chain.onBlock(({ final }) => {
+      if (final.header.nextValidators !== undefined && this.#replica === undefined && this.#isNamed()) {
+        this.#starting = this.#begin().catch(onFailure)
+      }
+      // An ancestor that became final with its descendant is told of by the descendant.
+      if (this.#replica?.state === undefined || final.certificate.kind !== 'finalize') return
+      node.publish(final).catch((error: unknown) => log.warn({ err: error }, 'a header was not published'))
+    })
+    if (this.#isNamed()) await this.#begin()
+  }
+
+  async stop(): Promise<void> {
+    this.#stopListening?.()
+    await this.#starting
+    clearTimeout(this.#timer)
+    await this.#replica?.stop()
+    await this.#streams.stop()
+    await this.#voteLog?.close()
+  }
+
+  /** @returns `undefined` while this institution is no validator. */
+  status(): ConsensusStatus | undefined {
+    const { chain, clock, node } = this.#deps
+    const state = this.#replica?.state
+    if (this.#halted !== undefined) return haltedStatus(chain, node.behind, this.#halted)
+    if (state === undefined) return undefined
+    return statusOf(state, { nowMs: performance.now(), wallMs: clock.nowMs() }, node.behind)
+  }
+
+  #isNamed(): boolean {
+    const { chain, signer } = this.#deps
+    return chain.validators()?.validators.some(({ key }) => equals(key, signer.publicKey)) === true
+  }
+
+  async #begin(): Promise<void> {
+    const { log, node, state } = this.#deps
+    if (this.#halted !== undefined) return
+    try {
+      this.#voteLog = await this.#openLog()
+    } catch (error) {
+      if (!(error instanceof VoteLogError)) throw error
+      this.#halted = error.fault
+      log.error({ fault: error.fault }, 'this validator signs nothing: its vote log can not be relied on')
+      return
+    }
+    await state.batch([{ key: SIGNED, value: new Uint8Array([1]) }])
+    const replica = this.#makeReplica(this.#voteLog)
+    await this.#streams.start()
+    await replica.start()
+    this.#replica = replica
+    node.serveValidator({
+      isVoting: () => replica.state !== undefined,
+      wake: () => replica.transactionsChanged(),
+      share: (envelopes) => replica.share(envelopes),
+    })
+  }
+
+  async #openLog(): Promise<VoteLog> {
+    const { chain, log, signer, state } = this.#deps
+    const mustExist = (await state.get(SIGNED)) !== undefined
+    const dir = join(this.#options.dataDir, 'votes')
+    return VoteLog.open({ log }, { dir, mustExist, chain: chain.id, publicKey: signer.publicKey })
+  }
+
+  #makeReplica(voteLog: VoteLog): Replica {
+    const { chain, clock, log, mempool, node, onEvidence, onFailure, signer } = this.#deps
+    return new Replica(
+      {
+        chain,
+        mempool,
+        signer,
+        voteLog,
+        clock,
+        log,
+        onEvidence,
+        onFailure,
+        monotonicMs: () => performance.now(),
+        setTimer: (atMs, wake) => {
+          clearTimeout(this.#timer)
+          this.#timer = setTimeout(wake, Math.max(0, Math.ceil(atMs - performance.now())))
+        },
+        send: (to, message) => this.#send(to, message),
+        verify: verifyMany,
+        catchUp: () => node.catchUp(),
+        onTransactions: (envelopes) => node.takeShared(envelopes),
+      },
+      this.#options,
+    )
+  }
+
+  #send(to: InstitutionId, message: Uint8Array): void {
+    for (const [peer, institution] of this.#institutionOf) if (institution === to) this.#streams.send(peer, message)
+  }
+
+  #onMessage(from: string, bytes: Uint8Array): void {
+    const institution = this.#institutionOf.get(from)
+    if (institution !== undefined) this.#replica?.receive(institution, bytes)
+  }
+
+  #mayJoin(peer: string): boolean {
+    const institution = this.#institutionOf.get(peer)
+    const validators = this.#deps.chain.validators()?.validators ?? []
+    return validators.some((one) => one.institution === institution)
+  }
+}
+
+/** Of a validator that only follows. */
+function haltedStatus(chain: Chain, behind: number, halted: Fault): ConsensusStatus | undefined {
+  const { head } = chain
+  const set = chain.validators()
+  const leader = set?.validators[leaderOf(set, head.view + 1)]
+  if (set === undefined || leader === undefined) return undefined
+  return {
+    epoch: set.epoch,
+    view: head.view + 1,
+    leader: leader.institution,
+    height: head.height,
+    finalTimeMs: head.timeMs,
+    validates: false,
+    pendingBlocks: 0,
+    waitsFor: behind > 0 ? 'catching-up' : 'nothing',
+    missing: [],
+    stalledSinceMs: null,
+    quorum: quorumOf(set.validators.length),
+    halted,
+  }
+}

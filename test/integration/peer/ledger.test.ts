@@ -1,0 +1,46 @@
+/** Four validators in one process: real TCP, real disks, the production daemon. */
+import { expect, test, vi } from 'vitest'
+import { TestNetwork, newAccount } from './network.ts'
+
+const WAIT = { timeout: 20_000, interval: 50 }
+
+test('four validators make what one of them was given final, with the same block at each', async () => {
+  await using network = await TestNetwork.start({ peers: 5, validators: 4 })
+  await newAccount(network.peer(0), 'first')
+  await newAccount(network.peer(4), 'second')
+  const heights = network.peers.map(({ peer }) => peer.chain.head.height)
+  const height = Math.max(...heights)
+  await vi.waitFor(() => expect(network.peers.every(({ peer }) => peer.chain.head.height >= height)).toBe(true), WAIT)
+  const roots = await Promise.all(
+    network.peers.map(async ({ peer }) => (await peer.chain.reader.headerAt(height))?.id.toString()),
+  )
+  expect(new Set(roots).size).toBe(1)
+})
+
+test('with one of four validators stopped, the others go on; started again, it comes back by itself', async () => {
+  await using network = await TestNetwork.start({ peers: 4, validators: 4 })
+  await newAccount(network.peer(0), 'before')
+  await network.peer(3).close()
+  for (const name of ['a', 'b', 'c', 'd', 'e']) await newAccount(network.peer(0), name)
+  const { height } = network.peer(0).peer.chain.head
+  const back = await network.startPeer(3)
+  await vi.waitFor(() => expect(back.peer.chain.head.height).toBeGreaterThanOrEqual(height), WAIT)
+  await newAccount(back, 'after')
+  expect(back.peer.consensus?.()?.validates).toBe(true)
+})
+
+test('with two of four stopped nothing becomes final, and the status names them; with one back it does', async () => {
+  await using network = await TestNetwork.start({ peers: 4, validators: 4 })
+  await newAccount(network.peer(0), 'before')
+  await network.peer(2).close()
+  await network.peer(3).close()
+  const waiting = newAccount(network.peer(0), 'waits')
+  await vi.waitFor(() => {
+    const status = network.peer(0).peer.consensus?.()
+    expect(status?.stalledSinceMs).not.toBeNull()
+    expect(status?.missing.map((one) => one.institution).sort()).toEqual(['h2', 'h3'])
+  }, WAIT)
+  await network.startPeer(2)
+  await waiting
+  await vi.waitFor(() => expect(network.peer(0).peer.consensus?.()?.stalledSinceMs).toBeNull(), WAIT)
+})
