@@ -11,7 +11,7 @@ import { spawn } from 'node:child_process'
 import { join, relative } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { CID } from 'multiformats/cid'
-import { type Daemon, type Link, ROOT, cliFault, cliJson, startDaemon } from './daemon-process.ts'
+import { type Daemon, type Link, ROOT, cliFault, cliJson, runCli, startDaemon } from './daemon-process.ts'
 import { demoInput } from './demo-input.ts'
 
 const FOLDER = join(ROOT, '.demo')
@@ -239,7 +239,7 @@ async function alterOnDisk(institution: Institution, cid: CID): Promise<() => Pr
   throw new Error(`the block ${cid.toString()} is not on the disk of ${institution}`)
 }
 
-async function mainJob(daemons: ReadonlyMap<Institution, Daemon>): Promise<void> {
+async function mainJob(daemons: Map<Institution, Daemon>): Promise<void> {
   const input = await demoInput()
 
   heading('Accounts: pseudonyms on the ledger, keys only with their owners')
@@ -287,7 +287,7 @@ async function mainJob(daemons: ReadonlyMap<Institution, Daemon>): Promise<void>
     while (status.height < height && Date.now() < until) status = await run(institution, 'peer', 'status')
     if (status.height < height) throw new Error(`${institution} stayed at height ${status.height}`)
   }
-  proof('all six peers verified the certificates, executed the blocks, and hold the same state')
+  proof('three of four validators signed each block; all six peers executed them, and hold the same state')
 
   heading('The patient grants the research institute each record, for research, for 90 days')
   for (const { record } of records) {
@@ -360,6 +360,51 @@ async function mainJob(daemons: ReadonlyMap<Institution, Daemon>): Promise<void>
   proof(`one bit changed on the disk of imaging-centre: ${altered.sentence} ${dim(`[${altered.fault}]`)}`)
   await run('insurer', 'get', angiography.content['/'], '--sealed', '--out', join(OUT, 'insurer', 'restored'))
   proof('with the bit restored the same fetch succeeds')
+
+  await validatorFails(daemons, { record: first.record.record, researcher })
+  await offlineProof(first.record.record)
+}
+
+/** One validator of four is killed; the others go on, and it comes back by itself. */
+async function validatorFails(
+  daemons: Map<Institution, Daemon>,
+  grant: { readonly record: string; readonly researcher: string },
+): Promise<void> {
+  heading('A validator is killed: the other three go on, and it catches up when it is back')
+  await daemons.get('regulator')?.stop('SIGKILL')
+  say('regulator', 'killed with SIGKILL')
+  const args = ['--to', grant.researcher, '--purpose', 'TREAT', '--for', '30d', '--as', 'patient']
+  const granted = await run<{ height: number }>('north-hospital', 'consent', 'grant', grant.record, ...args)
+  proof(
+    `a grant became final at height ${granted.height} without it, ${(granted.tookMs / 1000).toFixed(2)} s after it was typed`,
+  )
+  const log = join(FOLDER, 'regulator', 'daemon.log')
+  const started = performance.now()
+  daemons.set('regulator', await startDaemon('dist', join(CONFIGS, 'regulator.json'), { log }))
+  const until = Date.now() + 30_000
+  let status = await run<{ height: number }>('regulator', 'peer', 'status')
+  while (status.height < granted.height && Date.now() < until) status = await run('regulator', 'peer', 'status')
+  if (status.height < granted.height) throw new Error(`regulator stayed at height ${status.height}`)
+  proof(`started again, it holds height ${status.height} after ${((performance.now() - started) / 1000).toFixed(1)} s`)
+}
+
+/** A proof that needs no server. */
+async function offlineProof(record: string): Promise<void> {
+  heading('A court checks a record with no server: a file, and the name of the chain')
+  const file = join(OUT, 'record.proof')
+  await run('river-hospital', 'ledger', 'proof', 'record', record, '--out', file)
+  const { chain } = await run<{ chain: string }>('river-hospital', 'peer', 'status')
+  const { stdout } = await runCli('dist', ['ledger', 'check', file, '--chain', chain])
+  process.stdout.write(stdout.replaceAll(/^(?=.)/gm, '   '))
+  const bytes = await readFile(file)
+  proof(`${bytes.length} bytes prove it`)
+  // In the way from the record to the state root.
+  const altered = bytes.length - 100
+  bytes[altered] = (bytes[altered] ?? 0) ^ 1
+  const forged = join(OUT, 'forged.proof')
+  await writeFile(forged, bytes)
+  const refused = await cliFault('dist', ['ledger', 'check', forged, '--chain', chain])
+  proof(`with one bit changed: ${refused.sentence} ${dim(`[${refused.fault}, exit ${refused.status}]`)}`)
 }
 
 /** The first leaf of a stored file, read from the demo's own API. */
