@@ -99,7 +99,9 @@ export class Load implements AsyncDisposable {
       for (; sent < Math.min(due, loaded.length); sent++) {
         const next = loaded[sent]
         if (next === undefined) break
-        pending.push(one(next, startedMs + (sent / ratePerS) * 1_000).catch((error: unknown) => void failed.push(error)))
+        pending.push(
+          one(next, startedMs + (sent / ratePerS) * 1_000).catch((error: unknown) => void failed.push(error)),
+        )
       }
       await waitMs(PACE_MS)
     }

@@ -15,13 +15,19 @@ import type { CID } from 'multiformats/cid'
 import { CodecError } from '../core/codec.ts'
 import { CodedError, faultOf } from '../core/coded-error.ts'
 import type { InstitutionId, TxId } from '../core/ids.ts'
-import { BLOCK_TXS_MAX, BLOCK_TX_BYTES_MAX, CATCH_UP_INTERVAL_MS, TRANSACTIONS_SHARED_MAX } from '../core/limits.ts'
+import {
+  BLOCK_TX_BYTES_MAX,
+  CATCH_UP_INTERVAL_MS,
+  TRANSACTIONS_SHARED_MAX,
+  TRANSACTIONS_SHARE_AGAIN_MS,
+} from '../core/limits.ts'
 import type { AcceptedBlock } from '../ledger/block-tree.ts'
 import { type Certificate, certificateShapeFault, signersOf } from '../ledger/certificate.ts'
 import type { Chain } from '../ledger/chain.ts'
 import type { Mempool } from '../ledger/mempool.ts'
 import type { ValidatorSet } from '../ledger/validators.ts'
 import { type Ballot, type Evidence, type Vote, ballotBytes } from '../ledger/vote.ts'
+import { BlockPace } from './block-pace.ts'
 import { type ConsensusMessage, decodeMessage, encodeMessage } from './messages.ts'
 import { startSimplex, stepSimplex, tipOf } from './simplex.ts'
 import type { EventTime, SimplexEffect, SimplexEvent, SimplexNote, SimplexStep } from './simplex-events.ts'
@@ -35,6 +41,7 @@ const NOT_THE_BLOCKS: ReadonlySet<string> = new Set([
   'HEADER_PARENT_UNKNOWN',
   'HEADER_KNOWN',
   'HEADER_EPOCH_UNKNOWN',
+  'HEADER_EPOCH_NOT_FINAL',
   'CHAIN_PENDING_FULL',
 ])
 
@@ -48,6 +55,8 @@ export class Replica {
   #stopped = false
   #stopListening: (() => void) | undefined
   #caughtUpMs = Number.NEGATIVE_INFINITY
+  #sharedAgainMs = Number.NEGATIVE_INFINITY
+  readonly #pace = new BlockPace()
   #underWay = new Set<Promise<void>>()
 
   constructor(deps: ReplicaDeps, options: ReplicaOptions) {
@@ -64,12 +73,12 @@ export class Replica {
   /** Begins, or begins again after a restart. */
   async start(): Promise<void> {
     const { chain } = this.#deps
-    const logged = this.#records.load()
+    this.#records.load()
     this.#stopListening = chain.onBlock((block) => this.#onHead(block))
     const certificate = (await chain.reader.certificateAt(chain.head.height)) ?? null
     const { height, id, timeMs, view } = chain.head
     const set = chain.validators()
-    if (set !== undefined) this.#enterEpoch(set, { id, height, view, timeMs, certificate }, logged)
+    if (set !== undefined) this.#enterEpoch(set, { id, height, view, timeMs, certificate })
   }
 
   /** Settles when nothing is under way any more. */
@@ -95,6 +104,12 @@ export class Replica {
     this.#happen({ type: 'message', from: index, message })
   }
 
+  /** A transaction began to wait. */
+  transactionArrived(): void {
+    // Where others wait already, one more changes nothing.
+    if (this.#state?.transactionsSinceMs === undefined) this.transactionsChanged()
+  }
+
   /** Transactions began to wait, or left. */
   transactionsChanged(): void {
     if (this.#state === undefined) return
@@ -115,15 +130,13 @@ export class Replica {
     }
   }
 
-  #enterEpoch(
-    set: ValidatorSet,
-    final: FinalPoint,
-    logged: { readonly blocks: readonly Block[]; readonly votes: readonly Vote[] },
-  ): void {
+  /** Votes in an epoch, if this key is named in it, and nothing was said in a later one. */
+  #enterEpoch(set: ValidatorSet, final: FinalPoint): void {
     const me = this.#indexIn(set)
-    if (me === -1) return
-    const start = { options: this.#options, set, me, final, ...logged }
-    this.#take(startSimplex(start, this.#now()))
+    const said = this.#records.said(set.epoch)
+    this.#state = undefined
+    if (me === -1 || said === undefined) return
+    this.#take(startSimplex({ options: this.#options, set, me, final, ...said }, this.#now()))
     this.transactionsChanged()
   }
 
@@ -198,7 +211,7 @@ export class Replica {
         this.#catchUp()
         return undefined
       case 'share-transactions':
-        this.share(this.#nextTxs(TRANSACTIONS_SHARED_MAX, undefined).map((tx) => tx.bytes))
+        this.#shareAgain()
         return undefined
       case 'timer':
         this.#deps.setTimer(effect.atMs, () => this.#happen({ type: 'time' }))
@@ -226,11 +239,13 @@ export class Replica {
     const { chain, log, mempool } = this.#deps
     const { justify, parent, timeMs, view } = effect
     mempool.expire(timeMs)
-    const txs = this.#nextTxs(BLOCK_TXS_MAX, parent)
+    const txs = this.#nextTxs(this.#pace.txsOfBlock(this.#options.deltaMs), parent)
     const proposer = this.#options.institution
     let proposal: Awaited<ReturnType<Chain['propose']>>
     try {
+      const startedMs = this.#deps.monotonicMs()
       proposal = await chain.propose({ parent, view, timeMs, proposer, justify, txs })
+      this.#pace.executed(txs.length, this.#deps.monotonicMs() - startedMs)
     } catch (error) {
       const fault = faultOf(error)
       if (fault === undefined || !NOT_THE_BLOCKS.has(fault.code)) throw error
@@ -352,6 +367,13 @@ export class Replica {
     }
   }
 
+  #shareAgain(): void {
+    const nowMs = this.#deps.monotonicMs()
+    if (nowMs < this.#sharedAgainMs + TRANSACTIONS_SHARE_AGAIN_MS) return
+    this.#sharedAgainMs = nowMs
+    this.share(this.#nextTxs(TRANSACTIONS_SHARED_MAX, undefined).map((tx) => tx.bytes))
+  }
+
   #catchUp(): void {
     const nowMs = this.#deps.monotonicMs()
     if (nowMs < this.#caughtUpMs + CATCH_UP_INTERVAL_MS) return
@@ -371,13 +393,8 @@ export class Replica {
     const { epoch, height, nextValidators, timeMs, view } = header
     const point: FinalPoint = { id, height, view, timeMs, certificate }
     const set = nextValidators === undefined ? undefined : this.#deps.chain.validators(epoch + 1)
-    if (set === undefined) this.#happen({ type: 'head', final: point, next: undefined })
-    else {
-      const me = this.#indexIn(set)
-      if (me === -1) this.#state = undefined
-      else if (this.#state === undefined) this.#enterEpoch(set, point, { blocks: [], votes: [] })
-      else this.#happen({ type: 'head', final: point, next: { set, me } })
-    }
+    if (set === undefined) this.#happen({ type: 'head', final: point })
+    else this.#enterEpoch(set, point)
     this.transactionsChanged()
     const next = epoch + (nextValidators === undefined ? 0 : 1)
     this.#run(this.#records.forgetBelow(next, view))

@@ -2,7 +2,6 @@
 import type { CID } from 'multiformats/cid'
 import type { Justification } from '../ledger/block-body.ts'
 import type { Certificate } from '../ledger/certificate.ts'
-import type { ValidatorSet } from '../ledger/validators.ts'
 import type { Ballot, Evidence, Vote } from '../ledger/vote.ts'
 import type { ConsensusMessage } from './messages.ts'
 import type { Block, FinalPoint, SimplexState } from './simplex-state.ts'
@@ -42,12 +41,8 @@ export type SimplexEvent = EventTime &
         readonly good: readonly Certificate[]
         readonly bad: number
       }
-    /** A block became final here, by a `commit` or by catching up. `set`: validators of the next block, if it ended an epoch. */
-    | {
-        readonly type: 'head'
-        readonly final: FinalPoint
-        readonly next: { readonly set: ValidatorSet; readonly me: number } | undefined
-      }
+    /** A block became final here, by a `commit` or by catching up, and the epoch goes on. */
+    | { readonly type: 'head'; readonly final: FinalPoint }
   )
 
 export type SimplexEffect =

@@ -4,6 +4,7 @@ import { equals } from 'uint8arrays/equals'
 import { BLOCK_TIME_AHEAD_MS_MAX, CONSENSUS_PROPOSALS_AHEAD_MAX } from '../core/limits.ts'
 import type { Justification } from '../ledger/block-body.ts'
 import { type Certificate, encodeCertificate, signersOf } from '../ledger/certificate.ts'
+import type { Header } from '../ledger/header.ts'
 import type { Ballot, Vote } from '../ledger/vote.ts'
 import type { ConsensusMessage } from './messages.ts'
 import { type Block, type Draft, type FinalPoint, type ViewProposal, isLastOfEpoch } from './simplex-state.ts'
@@ -126,9 +127,17 @@ export function notarize(draft: Draft): boolean {
   if (parent === 'unknown') return false
   if (parent === 'wrong') return true
   // A block that is proposed again was judged when it was new.
-  if (!isAgain && Math.abs(draft.wallMs - header.timeMs) > BLOCK_TIME_AHEAD_MS_MAX) return true
+  if (!isAgain && !isOfNow(draft, proposal, header)) return true
   castNotarize(draft, view, proposal.block, held.block)
   return false
+}
+
+/**
+ * Whether the block's time is within two seconds of now. How late it is was judged when it came: executing it takes as long as it
+ * takes, and says nothing about its leader's clock.
+ */
+function isOfNow(draft: Draft, { receivedWallMs }: ViewProposal, { timeMs }: Header): boolean {
+  return receivedWallMs - timeMs <= BLOCK_TIME_AHEAD_MS_MAX && timeMs - draft.wallMs <= BLOCK_TIME_AHEAD_MS_MAX
 }
 
 /** The proposal of the current view, if this validator made it: to be sent, and sent again. */
@@ -162,7 +171,9 @@ function setProposal(
   justify: Justification,
   justified: ViewProposal['justified'],
 ): void {
-  draft.editView(view, { proposal: { block, justify, justified, receivedMs: draft.nowMs } })
+  draft.editView(view, {
+    proposal: { block, justify, justified, receivedMs: draft.nowMs, receivedWallMs: draft.wallMs },
+  })
 }
 
 /** Whether the block and its justification are for this view, as far as they say so themselves. */

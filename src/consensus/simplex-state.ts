@@ -67,6 +67,8 @@ export interface ViewProposal {
   /** Whether every certificate of `justify` was verified. */
   readonly justified: 'checking' | 'yes' | 'no'
   readonly receivedMs: number
+  /** By the clock that blocks' times are held against. */
+  readonly receivedWallMs: number
 }
 
 /** What this validator did in a view; set when it decides to, before it is durable and sent. */

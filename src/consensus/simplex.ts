@@ -71,11 +71,13 @@ export interface SimplexStart {
   /** This validator's votes above the final block, from its vote log, and the blocks that were logged with them. */
   readonly votes: readonly Vote[]
   readonly blocks: readonly Block[]
+  /** Nothing is voted up to this view. */
+  readonly floorView: number
 }
 
-/** Begins, or begins again after a restart: what was voted before is never contradicted. */
+/** Begins with an epoch, or again after a restart: what was voted before is never contradicted. */
 export function startSimplex(start: SimplexStart, at: EventTime): SimplexStep {
-  const { blocks, final, me, options, set, votes } = start
+  const { blocks, final, floorView, me, options, set, votes } = start
   const { nowMs } = at
   const draft = new Draft(epochState({ options, set, me, final, nowMs, transactionsSinceMs: undefined }), at)
   for (const block of blocks) {
@@ -87,6 +89,8 @@ export function startSimplex(start: SimplexStart, at: EventTime): SimplexStep {
     remember(draft, vote)
     if (vote.view > draft.state.view) draft.set({ view: vote.view })
   }
+  // Later than all that was said, so that a view is not begun twice.
+  if (floorView >= draft.state.view) draft.set({ view: floorView + 1 })
   for (const vote of votes) addVote(draft, vote, true)
   draft.set({ resendMs: nowMs })
   return finish(draft)
@@ -126,7 +130,7 @@ export function stepSimplex(state: SimplexState, event: SimplexEvent): SimplexSt
       certificatesChecked(draft, event.from, event.view, event.good, event.bad)
       break
     case 'head':
-      moveHead(draft, event.final, event.next)
+      moveHead(draft, event.final)
       break
     default:
       event satisfies never
@@ -396,18 +400,9 @@ function wantAgain(draft: Draft): void {
 }
 
 /** A block became final, here or by catching up. */
-function moveHead(
-  draft: Draft,
-  final: FinalPoint,
-  next: { readonly set: ValidatorSet; readonly me: number } | undefined,
-): void {
+function moveHead(draft: Draft, final: FinalPoint): void {
   const { state, nowMs } = draft
   if (final.height <= state.final.height) return
-  if (next !== undefined) {
-    const { options, transactionsSinceMs } = state
-    draft.state = epochState({ options, ...next, final, nowMs, transactionsSinceMs })
-    return
-  }
   const blocks = [...state.blocks].filter(([, { block }]) => block.header.height > final.height)
   const views = [...state.views].filter(([view]) => view > final.view)
   const isBehind = state.view <= final.view

@@ -6,24 +6,42 @@
  */
 import { decodeCanonical, encodeCanonical } from '../core/codec.ts'
 import { BLOCK_BYTES_MAX, HEADER_BYTES_MAX, VOTE_LOG_RECORD_BYTES_MAX, VOTE_LOG_REPLACE_BYTES } from '../core/limits.ts'
-import { byteString, object } from '../core/schema.ts'
+import { byteString, integer, object } from '../core/schema.ts'
 import { type Vote, decodeVote, encodeVote } from '../ledger/vote.ts'
 import type { LoggedRecord, VoteLogPort } from './replica-ports.ts'
 import { type Block, readBlock } from './simplex-state.ts'
 
-interface Live {
+interface Live extends EpochView {
+  readonly record: LoggedRecord
+  readonly vote?: Vote
+  readonly block?: Block
+}
+
+/** What was said in an epoch before a restart. */
+export interface Said {
+  readonly votes: readonly Vote[]
+  /** That were voted for. */
+  readonly blocks: readonly Block[]
+  /** Nothing is voted in this view, or an earlier one: what was said there is not known any more. */
+  readonly floorView: number
+}
+
+const RECORD = { vote: 1, block: 2, floor: 3 } as const
+const floorRecord = object({ epoch: integer(0), view: integer(0) })
+const blockRecord = object({ header: byteString(1, HEADER_BYTES_MAX), body: byteString(1, BLOCK_BYTES_MAX) })
+
+/** Names a view. */
+export interface EpochView {
   readonly epoch: number
   /** Of the vote: a block that is proposed again is kept as long as the newest vote for it. */
   readonly view: number
-  readonly record: LoggedRecord
 }
-
-const RECORD = { vote: 1, block: 2 } as const
-const blockRecord = object({ header: byteString(1, HEADER_BYTES_MAX), body: byteString(1, BLOCK_BYTES_MAX) })
 
 export class VoteRecords {
   readonly #log: VoteLogPort
   #live: Live[] = []
+  /** Up to here nothing is voted on any more. */
+  #floor: EpochView = { epoch: 0, view: 0 }
   /** One after the other: a replacement of the log must not pass an append. */
   #turn: Promise<unknown> = Promise.resolve()
 
@@ -31,23 +49,37 @@ export class VoteRecords {
     this.#log = log
   }
 
-  /** What the log holds; once, at the start. @throws {CodecError} where another version wrote it */
-  load(): { readonly votes: readonly Vote[]; readonly blocks: readonly Block[] } {
-    const votes: Vote[] = []
-    const blocks: Block[] = []
+  /** Reads the log; once, at the start. @throws {CodecError} where another version wrote it */
+  load(): void {
     for (const record of this.#log.records) {
       if (record.type === RECORD.vote) {
         const vote = decodeVote(record.payload)
-        votes.push(vote)
-        this.#live.push({ epoch: vote.epoch, view: vote.view, record })
-        continue
+        this.#live.push({ epoch: vote.epoch, view: vote.view, record, vote })
+      } else if (record.type === RECORD.block) {
+        const block = decodeBlockRecord(record.payload)
+        if (block !== undefined) this.#live.push({ epoch: block.header.epoch, view: block.header.view, record, block })
+      } else {
+        const floor = floorRecord(decodeCanonical(record.payload), 'vote-log')
+        if (floor.epoch >= this.#floor.epoch) this.#floor = floor
       }
-      const block = decodeBlockRecord(record.payload)
-      if (block === undefined) continue
-      blocks.push(block)
-      this.#live.push({ epoch: block.header.epoch, view: block.header.view, record })
     }
-    return { votes, blocks }
+    for (const { epoch } of this.#live) if (epoch > this.#floor.epoch) this.#floor = { epoch, view: 0 }
+  }
+
+  /**
+   * What was said in an epoch.
+   *
+   * @returns `undefined` for one before the newest that anything was said in: that one was over, and its votes are forgotten. A chain
+   *   that stands there was restored from an old copy, and must catch up first.
+   */
+  said(epoch: number): Said | undefined {
+    if (epoch < this.#floor.epoch) return undefined
+    const live = this.#live.filter((one) => one.epoch === epoch)
+    return {
+      votes: live.flatMap(({ vote }) => vote ?? []),
+      blocks: live.flatMap(({ block }) => block ?? []),
+      floorView: epoch === this.#floor.epoch ? this.#floor.view : 0,
+    }
   }
 
   /** Makes votes durable, and the block that they are for. */
@@ -56,22 +88,27 @@ export class VoteRecords {
       epoch: vote.epoch,
       view: vote.view,
       record: { type: RECORD.vote, payload: encodeVote(vote) },
+      vote,
     }))
     const [first] = votes
     if (block !== undefined && first !== undefined) {
       const record = { type: RECORD.block, payload: encodeBlockRecord(block) }
-      live.unshift({ epoch: first.epoch, view: first.view, record })
+      live.unshift({ epoch: first.epoch, view: first.view, record, block })
     }
     this.#live.push(...live)
     await this.#inTurn(() => this.#log.append(live.map(({ record }) => record)))
   }
 
-  /** Forgets what is not above this view of this epoch: nothing there can be voted on any more. */
+  /** Forgets what is not above this view of this epoch, once the log is long: nothing there can be voted on any more. */
   async forgetBelow(epoch: number, view: number): Promise<void> {
     this.#live = this.#live.filter((one) => one.epoch > epoch || (one.epoch === epoch && one.view > view))
+    const { epoch: before, view: beforeView } = this.#floor
+    if (epoch > before || (epoch === before && view > beforeView)) this.#floor = { epoch, view }
     if (this.#log.bytes < VOTE_LOG_REPLACE_BYTES) return
     await this.#inTurn(async () => {
-      if (this.#log.bytes >= VOTE_LOG_REPLACE_BYTES) await this.#log.replace(this.#live.map(({ record }) => record))
+      if (this.#log.bytes < VOTE_LOG_REPLACE_BYTES) return
+      const floor = { type: RECORD.floor, payload: encodeCanonical(this.#floor) }
+      await this.#log.replace([floor, ...this.#live.map(({ record }) => record)])
     })
   }
 

@@ -49,6 +49,8 @@ export const TX_PRECONDITIONS_MAX = 16
 export const BLOCK_TX_BYTES_MAX = 1024 * 1024
 /** Transactions of one block, by number: 0.2 s of signature checks on one core. */
 export const BLOCK_TXS_MAX = 2_000
+/** However slow the machine, a block takes so many: below that, what a block costs by itself outweighs them. */
+export const BLOCK_PACED_TXS_MIN = 32
 /**
  * Blocks that are executed and not final. In good times there are two or three; views grow to 60 s without finality, so this many
  * are hours of a network that notarizes and never finalizes.
@@ -318,6 +320,8 @@ export const SYNC_BLOCKS_BYTES_MAX = 1_280 * 1024
 export const SYNC_ANSWER_BYTES_MAX = CBOR_BYTES_MAX
 /** A peer asks the members for new blocks this often, in case gossip missed one. */
 export const SYNC_INTERVAL_MS = 10_000
+/** Receipts of the newest blocks in memory, for clients that ask when theirs is there: four full blocks, some 2 MB. */
+export const RECEIPTS_RECENT_MAX = 8_192
 /** The answer to a transaction: a fault with bounded fields, or nothing. */
 export const TX_ANSWER_BYTES_MAX = 4 * 1024
 /** Entries of one list over HTTP. */
@@ -376,6 +380,10 @@ export const CONSENSUS_CERTIFICATES_SENT_MAX = 256
 export const CONSENSUS_MESSAGE_BYTES_MAX = 3 * 1024 * 1024
 /** Transactions that are handed on together. */
 export const TRANSACTIONS_SHARED_MAX = 1_024
+/** What waits is handed on again no more often: a leader that missed it at first has it long before it leads again. */
+export const TRANSACTIONS_SHARE_AGAIN_MS = 2_000
+/** Envelopes that other validators handed on, known by hash: many times what is handed on at once; 2 MB. */
+export const ENVELOPES_KNOWN_MAX = 16_384
 /** A validator asks for final blocks no more often, whatever it is told. */
 export const CATCH_UP_INTERVAL_MS = 500
 /** Length of the vote log at which what is final is taken out of it. */

@@ -95,7 +95,7 @@ export function ledgerRoutes(api: FastifyInstance, peer: Peer): void {
       const { waitMs } = request.query
       const found =
         waitMs === 0
-          ? await reader.receipt(id)
+          ? await ledger.receipt(id)
           : await ledger.waitForReceipt(id, AbortSignal.timeout(waitMs)).catch((error: unknown) => {
               if (error instanceof Error && error.name === 'TimeoutError') return undefined
               throw error

@@ -97,12 +97,12 @@ export class BlockTree {
 
   /** See `Chain.propose`. */
   async propose(request: ProposalRequest): Promise<Proposal> {
-    this.#pending.checkRoom()
     const ground = await this.#groundOn(request.parent, this.state.head.height + 1)
     const isFar = this.#pending.path(request.parent).length >= PENDING_FULL_BLOCKS_MAX
     const { executed, proposal } = await makeProposal(ground, isFar ? { ...request, txs: [] } : request)
     const { body: bodyBytes, fields, header: headerBytes, id } = proposal
     const given = { id, header: fields, headerBytes, bodyBytes, parentCert: request.justify.parentCert }
+    this.#pending.makeRoom(request.parent)
     this.#pending.add(pendingBlock(given, ground.parent, executed))
     return { ...proposal, dropped: await this.#droppedForEver(proposal.dropped, request.timeMs) }
   }
@@ -117,7 +117,10 @@ export class BlockTree {
     if ((await this.#deps.store.heightOf(id)) !== undefined) {
       throw new HeaderError({ code: 'HEADER_KNOWN', height: header.height })
     }
-    await this.#add({ id, header, headerBytes: given.header, bodyBytes: given.body }, 'certificates checked')
+    const uncertified = { id, header, headerBytes: given.header, bodyBytes: given.body }
+    const pending = await this.#execute(uncertified, 'certificates checked')
+    this.#pending.makeRoom(header.parent)
+    this.#pending.add(pending)
     return { id, header }
   }
 
@@ -203,15 +206,14 @@ export class BlockTree {
     return forEver
   }
 
-  /** Checks a block against its parent, executes it, keeps it pending. */
-  async #add(
+  /** Checks a block against its parent, and executes it. */
+  async #execute(
     given: Omit<UncertifiedBlock, 'parentCert'>,
     signatures: 'certificates checked' | 'check certificates',
   ): Promise<PendingBlock> {
     const { bodyBytes, header } = given
     const early = chainFault(header, this.#deps.chain)
     if (early !== undefined) throw new HeaderError(early)
-    this.#pending.checkRoom()
     const ground = await this.#groundOn(header.parent, header.height)
     const { head } = ground.parent
     const headerFault = placeFault(header, head, ground.expected) ?? leaderFault(header, ground.set)
@@ -226,9 +228,7 @@ export class BlockTree {
       bodyFault(header, bodyBytes, body) ?? justificationFault(header, body.justify, this.#deps.chain, known)
     if (fault !== undefined) throw new BlockError(fault)
     const executed = await executeGiven(ground, header, body)
-    const pending = pendingBlock({ ...given, parentCert: body.justify.parentCert }, ground.parent, executed)
-    this.#pending.add(pending)
-    return pending
+    return pendingBlock({ ...given, parentCert: body.justify.parentCert }, ground.parent, executed)
   }
 
   /**
@@ -246,7 +246,10 @@ export class BlockTree {
       for (const { body, final } of run) {
         const { header, headerBytes, id } = final
         if (this.isPending(id)) continue
-        await this.#add({ id, header, headerBytes, bodyBytes: body }, 'check certificates')
+        const pending = await this.#execute({ id, header, headerBytes, bodyBytes: body }, 'check certificates')
+        // Blocks that a quorum made final are stored in a moment, and there are no more of them than one answer holds.
+        if (kind === 'notarize') this.#pending.makeRoom(header.parent)
+        this.#pending.add(pending)
         added.push(id)
       }
     } catch (error) {

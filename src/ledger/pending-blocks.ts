@@ -54,20 +54,26 @@ export class PendingBlocks {
     return this.#byId.get(id.toString())
   }
 
-  /** @throws {PendingError} `CHAIN_PENDING_FULL` */
-  checkRoom(): void {
-    const blocks = this.#byId.size
-    if (blocks >= PENDING_BLOCKS_MAX) {
-      throw new PendingError({ code: 'CHAIN_PENDING_FULL', blocks, blocksMax: PENDING_BLOCKS_MAX })
+  /**
+   * Makes room for a block on this parent. Where there is none, blocks without children go, those of the oldest views first: during
+   * a partition every leader's proposal fails and stays, and none of them may keep out the one that ends it.
+   *
+   * @throws {PendingError} `CHAIN_PENDING_FULL` where all are ancestors of the new one
+   */
+  makeRoom(parent: CID): void {
+    while (this.#byId.size >= PENDING_BLOCKS_MAX) {
+      const blocks = [...this.#byId.values()]
+      const kept = new Set([...blocks.map(({ header }) => header.parent), parent].map(String))
+      const [oldest] = blocks.filter(({ id }) => !kept.has(id.toString())).sort((a, b) => a.header.view - b.header.view)
+      if (oldest === undefined) {
+        throw new PendingError({ code: 'CHAIN_PENDING_FULL', blocks: blocks.length, blocksMax: PENDING_BLOCKS_MAX })
+      }
+      this.drop(oldest.id)
     }
   }
 
-  /** @throws {PendingError} `CHAIN_PENDING_FULL` */
   add(block: PendingBlock): void {
-    const id = block.id.toString()
-    if (this.#byId.has(id)) return
-    this.checkRoom()
-    this.#byId.set(id, block)
+    this.#byId.set(block.id.toString(), block)
   }
 
   /** The pending blocks from the one above the head to this one, oldest first; none where it isn't pending. */

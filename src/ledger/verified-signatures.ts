@@ -9,6 +9,9 @@ import { sha256 } from '../crypto/hash.ts'
 import { verifyMessage } from '../crypto/signatures.ts'
 import type { SignedTx, TxSignature } from './transaction.ts'
 
+/** Tells all 256 bytes apart. */
+const oneCharacterEach = new TextDecoder('latin1')
+
 export class VerifiedSignatures {
   readonly #max: number
   /** SHA-256 of body hash, key and signature, one character a byte; oldest first. */
@@ -25,7 +28,7 @@ export class VerifiedSignatures {
 
   /** Whether this is the key's signature of the transaction, on this chain; a chain has a cache of its own. */
   verify(tx: SignedTx, { key, sig }: TxSignature, chain: ChainId): boolean {
-    const name = String.fromCharCode(...sha256(concat([tx.hash, key, sig])))
+    const name = oneCharacterEach.decode(sha256(concat([tx.hash, key, sig])))
     if (this.#good.has(name)) return true
     if (!verifyMessage(key, sig, 'tx', chain, tx.bodyBytes)) return false
     const oldest = this.#good.size >= this.#max ? this.#good.values().next().value : undefined

@@ -10,6 +10,7 @@ import { CodecError } from '../core/codec.ts'
 import { CodedError, faultOf } from '../core/coded-error.ts'
 import type { ChainId, TxId } from '../core/ids.ts'
 import {
+  ENVELOPES_KNOWN_MAX,
   SYNC_ANSWER_BYTES_MAX,
   SYNC_BLOCKS_BYTES_MAX,
   SYNC_BLOCKS_MAX,
@@ -18,6 +19,7 @@ import {
   TX_LARGE_BYTES_MAX,
 } from '../core/limits.ts'
 import type { Clock, Log } from '../core/ports.ts'
+import { sha256 } from '../crypto/hash.ts'
 import type { BlockBytes } from '../ledger/block-bytes.ts'
 import type { AcceptedBlock } from '../ledger/block-tree.ts'
 import type { Chain } from '../ledger/chain.ts'
@@ -33,6 +35,7 @@ import { RequestError, handleRequests, request } from '../p2p/request.ts'
 import type { BlockStore } from '../store/block-store.ts'
 import type { ContentService } from './content.ts'
 import { PeerError } from './faults.ts'
+import { RecentReceipts } from './recent-receipts.ts'
 import {
   decodeSyncAnswer,
   decodeSyncRequest,
@@ -70,6 +73,9 @@ export class LedgerNode {
   readonly #gossip: HeaderGossip
   readonly #stopping = new AbortController()
   #validator: ServedValidator | undefined
+  readonly #recent = new RecentReceipts()
+  /** What other validators handed on lately, by SHA-256 of the envelope, one character a byte; oldest first. */
+  readonly #known = new Map<string, TxId>()
   /** Taken in since the last turn of the event loop: handed on together. */
   #toShare: Uint8Array[] = []
   #catchingUp: Promise<void> | undefined
@@ -133,7 +139,11 @@ export class LedgerNode {
   /** Transactions that another validator took in; untrusted. They are not handed on again. */
   takeShared(envelopes: readonly Uint8Array[]): void {
     for (const bytes of envelopes) {
-      this.#takeOne(bytes).catch((error: unknown) => {
+      // Where blocks are slow to come, validators hand on what waits again and again.
+      const name = String.fromCharCode(...sha256(bytes))
+      const known = this.#known.get(name)
+      if (known !== undefined && this.#deps.mempool.has(known)) continue
+      this.#takeOne(name, bytes).catch((error: unknown) => {
         const fault = faultOf(error)
         if (fault === undefined) this.#deps.log.error({ err: error }, 'a transaction from a validator was not taken')
         else this.#deps.log.debug({ fault }, 'a transaction from a validator was not taken')
@@ -169,9 +179,14 @@ export class LedgerNode {
     throw new PeerError({ code: 'LEDGER_NO_VALIDATOR', institutions: this.#validatorInstitutions().join(', ') })
   }
 
+  /** The receipt of a transaction, if it is final. */
+  async receipt(id: TxId): Promise<PlacedReceipt | undefined> {
+    return this.#recent.get(id) ?? this.#deps.chain.reader.receipt(id)
+  }
+
   /** @throws the signal's reason */
   async waitForReceipt(id: TxId, signal: AbortSignal): Promise<PlacedReceipt> {
-    return this.#deps.chain.waitForReceipt(id, { signal })
+    return this.#recent.get(id) ?? this.#deps.chain.waitForReceipt(id, { signal })
   }
 
   /** Tells the members of a block that was made final here. */
@@ -297,8 +312,14 @@ export class LedgerNode {
     return this.#validator?.isVoting() === true
   }
 
-  async #takeOne(bytes: Uint8Array): Promise<void> {
-    await this.#admitTx(decodeEnvelope(bytes))
+  async #takeOne(name: string, bytes: Uint8Array): Promise<void> {
+    const tx = decodeEnvelope(bytes)
+    await this.#admitTx(tx)
+    this.#known.set(name, tx.id)
+    for (const oldest of this.#known.keys()) {
+      if (this.#known.size <= ENVELOPES_KNOWN_MAX) return
+      this.#known.delete(oldest)
+    }
   }
 
   #share(bytes: Uint8Array): void {
@@ -311,7 +332,7 @@ export class LedgerNode {
   async #admitTx(tx: SignedTx): Promise<boolean> {
     const { chain, clock, mempool } = this.#deps
     // The same transaction again is no fault: its sender may have lost the answer.
-    if (mempool.has(tx.id) || (await chain.reader.receipt(tx.id)) !== undefined) return false
+    if (mempool.has(tx.id) || (await this.receipt(tx.id)) !== undefined) return false
     const nowMs = clock.nowMs()
     const fault = await chain.admissionFault(tx, nowMs)
     if (fault !== undefined) throw new CodedError(fault)
@@ -327,6 +348,7 @@ export class LedgerNode {
     const { chain, log, mempool, store } = this.#deps
     const { final, txs } = block
     mempool.committed(txs, final.header.timeMs)
+    this.#recent.add(block)
     const keep = async (): Promise<void> => {
       const body = await chain.reader.bodyAt(final.header.height)
       if (body === undefined) return

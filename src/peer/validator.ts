@@ -132,7 +132,7 @@ export class Validator {
     this.#replica = replica
     node.serveValidator({
       isVoting: () => replica.state !== undefined,
-      wake: () => replica.transactionsChanged(),
+      wake: () => replica.transactionArrived(),
       share: (envelopes) => replica.share(envelopes),
     })
   }

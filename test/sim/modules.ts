@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs'
 import { registerHooks } from 'node:module'
 import { fileURLToPath } from 'node:url'
-import { MUTANTS, type Mutant, mutate } from './mutants/mutants.ts'
+import { MUTANTS, mutate } from './mutants/mutants.ts'
 
 const NATIVE = new URL('native.ts', import.meta.url).href
 const ROOT = new URL('../../', import.meta.url)
@@ -17,12 +17,13 @@ if (mutant === undefined && process.env['SIM_MUTANT'] !== undefined) {
 
 registerHooks({
   resolve: (specifier, context, next) => (specifier === '#native' ? next(NATIVE, context) : next(specifier, context)),
-  load: (url, context, next) =>
-    mutant !== undefined && url === new URL(mutant.file, ROOT).href
-      ? { format: 'module-typescript', source: sourceOf(mutant, url), shortCircuit: true }
-      : next(url, context),
+  load: (url, context, next) => {
+    const edits = mutant?.edits.filter(({ file }) => url === new URL(file, ROOT).href) ?? []
+    if (mutant === undefined || edits.length === 0) return next(url, context)
+    const source = edits.reduce(
+      (text, edit) => mutate(mutant.name, edit, text),
+      readFileSync(fileURLToPath(url), 'utf8'),
+    )
+    return { format: 'module-typescript', source, shortCircuit: true }
+  },
 })
-
-function sourceOf(one: Mutant, url: string): string {
-  return mutate(one, readFileSync(fileURLToPath(url), 'utf8'))
-}

@@ -16,7 +16,7 @@ export interface Scenario {
 
 const SIZES = [4, 4, 4, 4, 5, 4, 7, 4, 3, 4, 1, 4]
 
-/** Even seeds are faults of the surroundings, odd ones byzantine validators with at most one such fault. */
+/** Even seeds are faults of the surroundings, odd ones byzantine validators with at most two such faults. */
 export function scenarioOf(seed: number): Scenario {
   const random = new Random(seed ^ 0x5eed)
   const turn = Math.floor(seed / 2)
@@ -35,11 +35,11 @@ export function scenarioOf(seed: number): Scenario {
   }
   const budget = faultyMax(validators) - attacks.size
   const faults: string[] = isByzantine ? [] : [main]
-  for (const extra of random.some(faultNames, isByzantine ? random.between(0, 1) : random.between(0, 2))) {
+  for (const extra of random.some(faultNames, isByzantine ? random.between(0, 2) : random.between(0, 3))) {
     const used = faults.reduce((sum, name) => sum + (FAULTS[name]?.compromises ?? 0), 0)
     if (!faults.includes(extra) && used + (FAULTS[extra]?.compromises ?? 0) <= budget) faults.push(extra)
   }
-  return { seed, validators, faults, attacks, faultyMs: random.between(4_000, 9_000), transactions: random.between(4, 10) }
+  return { seed, validators, faults, attacks, faultyMs: random.between(3_000, 7_000), transactions: random.between(4, 10) }
 }
 
 export function describeScenario({ attacks, faults, validators }: Scenario): string {

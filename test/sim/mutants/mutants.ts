@@ -1,12 +1,17 @@
 /** Rules of the production code, each deliberately broken in one place: the simulation must notice every one. */
 
-export interface Mutant {
-  readonly name: string
+export interface Edit {
   /** From the root of the repository. */
   readonly file: string
   /** Stands there exactly once. */
   readonly find: string
   readonly replace: string
+}
+
+export interface Mutant {
+  readonly name: string
+  /** More than one where the rule is checked in several places. */
+  readonly edits: readonly Edit[]
   /** What the simulation says of it. */
   readonly noticed: RegExp
   /** Seeds to try, from 0. */
@@ -16,120 +21,181 @@ export interface Mutant {
 export const MUTANTS: readonly Mutant[] = [
   {
     name: 'finalizes a view that it gave up',
-    file: 'src/consensus/simplex.ts',
-    find: 'if (block === undefined || own.nullified || own.finalized !== undefined) continue',
-    replace: 'if (block === undefined || own.finalized !== undefined) continue',
+    edits: [
+      {
+        file: 'src/consensus/simplex.ts',
+        find: 'if (block === undefined || own.nullified || own.finalized !== undefined) continue',
+        replace: 'if (block === undefined || own.finalized !== undefined) continue',
+      },
+    ],
     noticed: /sent (?:finalize|nullify) .* and (?:finalize|nullify)/,
     seedsMax: 60,
   },
   {
     name: 'gives up a view that it finalized',
-    file: 'src/consensus/simplex.ts',
-    find: 'if (own.nullified || own.finalized !== undefined) return\n',
-    replace: 'if (own.nullified) return\n',
+    edits: [
+      {
+        file: 'src/consensus/simplex.ts',
+        find: 'if (own.nullified || own.finalized !== undefined) return\n',
+        replace: 'if (own.nullified) return\n',
+      },
+    ],
     noticed: /sent (?:finalize|nullify) .* and (?:finalize|nullify)/,
     seedsMax: 60,
   },
   {
     name: 'notarizes twice in a view',
-    file: 'src/consensus/simplex-proposal.ts',
-    find: "draft.editOwn(view, { notarized: id, proposed: true })\n  draft.emit({ type: 'cast'",
-    replace: "draft.editOwn(view, { proposed: true })\n  draft.emit({ type: 'cast'",
+    edits: [
+      {
+        file: 'src/consensus/simplex-proposal.ts',
+        find: "draft.editOwn(view, { notarized: id, proposed: true })\n  draft.emit({ type: 'cast'",
+        replace: "draft.editOwn(view, { proposed: true })\n  draft.emit({ type: 'cast'",
+      },
+    ],
     noticed: /./,
     seedsMax: 60,
   },
   {
     name: 'takes a block over views that were not given up',
-    file: 'src/consensus/simplex-proposal.ts',
-    find: 'if (nullifyCerts.length !== gap.to - gap.from - 1) return false\n',
-    replace: '',
+    edits: [
+      {
+        file: 'src/consensus/simplex-proposal.ts',
+        find: 'if (nullifyCerts.length !== gap.to - gap.from - 1) return false\n',
+        replace: '',
+      },
+      {
+        file: 'src/ledger/block-check.ts',
+        find: "if (nullifyCerts.length !== header.view - header.parentView - 1) return invalid('views between are not all nullified')",
+        replace: '',
+      },
+    ],
     noticed: /./,
     seedsMax: 200,
   },
   {
     name: 'sends votes before they are durable',
-    file: 'src/consensus/vote-records.ts',
-    find: 'await this.#inTurn(() => this.#log.append(live.map(({ record }) => record)))',
-    replace: 'void this.#inTurn(() => this.#log.append(live.map(({ record }) => record)))',
+    edits: [
+      {
+        file: 'src/consensus/vote-records.ts',
+        find: 'await this.#inTurn(() => this.#log.append(live.map(({ record }) => record)))',
+        replace: 'void this.#inTurn(() => this.#log.append(live.map(({ record }) => record)))',
+      },
+    ],
     noticed: /not durable/,
     seedsMax: 10,
   },
   {
     name: 'forgets its votes at a restart',
-    file: 'src/consensus/simplex.ts',
-    find: '    remember(draft, vote)\n',
-    replace: '',
+    edits: [
+      {
+        file: 'src/consensus/simplex.ts',
+        find: '    remember(draft, vote)\n',
+        replace: '',
+      },
+    ],
     noticed: /sent .* and |signs nothing any more/,
     seedsMax: 100,
   },
   {
     name: 'has a quorum of one too few',
-    file: 'src/ledger/validators.ts',
-    find: 'export const quorumOf = (n: number): number => n - faultyMax(n)',
-    replace: 'export const quorumOf = (n: number): number => Math.max(1, n - faultyMax(n) - 1)',
+    edits: [
+      {
+        file: 'src/ledger/validators.ts',
+        find: 'export const quorumOf = (n: number): number => n - faultyMax(n)',
+        replace: 'export const quorumOf = (n: number): number => Math.max(1, n - faultyMax(n) - 1)',
+      },
+    ],
     noticed: /fork|differ|no progress|faulty|signs nothing/,
     seedsMax: 200,
   },
   {
     name: 'builds on a block that ends its epoch before it is final',
-    file: 'src/consensus/simplex-parent.ts',
-    find: 'const ending = isLastOfEpoch(header) ? held.block : undefined',
-    replace: 'const ending = undefined',
+    edits: [
+      {
+        file: 'src/consensus/simplex-parent.ts',
+        find: 'const ending = isLastOfEpoch(header) ? held.block : undefined',
+        replace: 'const ending = undefined',
+      },
+    ],
     noticed: /no progress|failed/,
     seedsMax: 200,
   },
   {
     name: 'takes a block whatever state it leads to',
-    file: 'src/ledger/proposal.ts',
-    find: "if (!equals(block.tree.root, header.stateRoot)) throw new BlockError({ code: 'BLOCK_STATE_ROOT_WRONG', height })",
-    replace: '',
+    edits: [
+      {
+        file: 'src/ledger/proposal.ts',
+        find: "if (!equals(block.tree.root, header.stateRoot)) throw new BlockError({ code: 'BLOCK_STATE_ROOT_WRONG', height })",
+        replace: '',
+      },
+    ],
     noticed: /another state than its header/,
     seedsMax: 100,
   },
   {
     name: 'takes a block of any time',
-    file: 'src/consensus/simplex-proposal.ts',
-    find: 'if (!isAgain && Math.abs(draft.wallMs - header.timeMs) > BLOCK_TIME_AHEAD_MS_MAX) return true\n',
-    replace: '',
+    edits: [
+      {
+        file: 'src/consensus/simplex-proposal.ts',
+        find: 'if (!isAgain && Math.abs(draft.wallMs - header.timeMs) > BLOCK_TIME_AHEAD_MS_MAX) return true\n',
+        replace: '',
+      },
+    ],
     noticed: /time/,
     seedsMax: 100,
   },
   {
     name: 'passes over votes of past views',
-    file: 'src/consensus/simplex-votes.ts',
-    find: 'if (view <= draft.state.final.view || view > current + CONSENSUS_VIEWS_AHEAD_MAX) return\n',
-    replace: 'if (view < current || view > current + CONSENSUS_VIEWS_AHEAD_MAX) return\n',
+    edits: [
+      {
+        file: 'src/consensus/simplex-votes.ts',
+        find: 'if (view <= draft.state.final.view || view > current + CONSENSUS_VIEWS_AHEAD_MAX) return\n',
+        replace: 'if (view < current || view > current + CONSENSUS_VIEWS_AHEAD_MAX) return\n',
+      },
+    ],
     noticed: /no progress/,
     seedsMax: 200,
   },
   {
     name: 'sends nothing again',
-    file: 'src/consensus/simplex.ts',
-    find: '  if (!isUnsettled(draft) || draft.nowMs < draft.state.resendMs) return\n',
-    replace: '  if (draft.state.view >= 0) return\n',
+    edits: [
+      {
+        file: 'src/consensus/simplex.ts',
+        find: '  if (!isUnsettled(draft) || draft.nowMs < draft.state.resendMs) return\n',
+        replace: '  if (draft.state.view >= 0) return\n',
+      },
+    ],
     noticed: /no progress/,
     seedsMax: 200,
   },
   {
     name: 'asks nobody when it is behind',
-    file: 'src/consensus/simplex.ts',
-    find: '  if (view > current + 1) ask(draft, from)\n',
-    replace: '',
+    edits: [
+      {
+        file: 'src/consensus/simplex.ts',
+        find: '  if (view > current + 1) ask(draft, from)\n',
+        replace: '',
+      },
+    ],
     noticed: /no progress/,
     seedsMax: 200,
   },
   {
     name: 'counts a certificate without checking who signed',
-    file: 'src/consensus/replica.ts',
-    find: 'return (await verify(items)).every(Boolean)',
-    replace: 'return (await verify(items)).length > 0',
+    edits: [
+      {
+        file: 'src/consensus/replica.ts',
+        find: 'return (await verify(items)).every(Boolean)',
+        replace: 'return (await verify(items)).length > 0',
+      },
+    ],
     noticed: /./,
     seedsMax: 200,
   },
 ]
 
 /** @throws {Error} where the text that is to be broken isn't there, or more than once: the mutant says nothing then. */
-export function mutate({ file, find, name, replace }: Mutant, source: string): string {
+export function mutate(name: string, { file, find, replace }: Edit, source: string): string {
   const parts = source.split(find)
   if (parts.length !== 2) throw new Error(`mutant "${name}": its text stands ${parts.length - 1} times in ${file}`)
   return parts.join(replace)

@@ -235,6 +235,33 @@ describe('blocks that are not final', () => {
     expect([chain.head.height, await chain.nextSeq(ada.id, 1)]).toEqual([3, 2])
   })
 
+  test('of a long partition, whose proposals all failed, do not keep out the one that ends it', async () => {
+    const net = await Net.open()
+    const { chain } = net.source
+    const parent = await net.on(undefined)
+    const failed: Proposal[] = []
+    for (let view = 2; view < PENDING_BLOCKS_MAX + 12; view++) {
+      failed.push(
+        await net.source.propose([], {
+          parent: parent.id,
+          view,
+          timeMs: (net.source.nowMs += 200),
+          justify: { parentCert: await net.certificate(parent, 'notarize'), nullifyCerts: [] },
+        }),
+      )
+    }
+    expect(failed.filter(({ id }) => chain.isPending(id))).toHaveLength(PENDING_BLOCKS_MAX - 1)
+    expect([failed.at(0), failed.at(-1)].map((one) => one !== undefined && chain.isPending(one.id))).toEqual([
+      false,
+      true,
+    ])
+    const last = failed.at(-1)
+    if (last === undefined) throw new Error('they were made')
+    const child = await net.on(last)
+    await chain.finalize(child.id, await net.certificate(child, 'finalize'))
+    expect(chain.head.height).toBe(3)
+  })
+
   test('can be forgotten before anyone was told of them', async () => {
     const net = await Net.open()
     const [first, second] = await net.row(2)
@@ -250,12 +277,13 @@ describe('blocks that are not final', () => {
     expect((await net.on(row.at(-2), [tx], 40)).txs).toHaveLength(1)
     const far = await net.on(row.at(-1), [tx])
     expect([far.txs, far.dropped]).toEqual([[], []])
-    const more = await net.row(PENDING_BLOCKS_MAX - PENDING_FULL_BLOCKS_MAX - 2, far)
+    // The side branch makes room for the last of them.
+    const more = await net.row(PENDING_BLOCKS_MAX - PENDING_FULL_BLOCKS_MAX - 1, far)
     expect(await codeOf(net.on(more.at(-1)))).toBe('CHAIN_PENDING_FULL')
     const last = more.at(-1)
     if (last === undefined) throw new Error('they were made')
     await net.source.chain.finalize(last.id, await net.certificate(last, 'finalize'))
-    expect(net.source.chain.head.height).toBe(PENDING_BLOCKS_MAX - 1)
+    expect(net.source.chain.head.height).toBe(PENDING_BLOCKS_MAX)
     expect((await net.on(undefined, [tx])).txs).toHaveLength(1)
   })
 })
