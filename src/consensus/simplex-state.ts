@@ -111,6 +111,8 @@ export interface SimplexState {
   readonly final: FinalPoint
   readonly view: number
   readonly enteredMs: number
+  /** Steps that Δ has grown: with each view without finality after the first, and back with each final block. */
+  readonly growth: number
   /** Views above the final block's. */
   readonly views: ReadonlyMap<number, ViewState>
   /** Blocks above the final one, by id. */
@@ -253,6 +255,7 @@ export function epochState(given: {
     final,
     view: final.view + 1,
     enteredMs: nowMs,
+    growth: 0,
     views: new Map(),
     blocks: new Map(),
     wanted: new Map(),

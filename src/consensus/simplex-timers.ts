@@ -2,18 +2,31 @@
 import {
   CONSENSUS_DELTA_GROWTH,
   CONSENSUS_DELTA_MS_MAX,
+  CONSENSUS_GROWTH_KEPT_MAX,
+  CONSENSUS_GROWTH_MAX,
   CONSENSUS_SILENT_MS,
   CONSENSUS_UNFINAL_DELTAS,
 } from '../core/limits.ts'
 import { parentFor } from './simplex-parent.ts'
 import type { Draft, SimplexState } from './simplex-state.ts'
 
-/** The bound on message delay that this view goes by: it grows with each view without finality after the first. */
-export function deltaMs(state: SimplexState): number {
-  const without = Math.max(0, state.view - state.final.view - 2)
-  // Beyond this many views the largest is reached, whatever it starts from.
-  const grown = state.options.deltaMs * CONSENSUS_DELTA_GROWTH ** Math.min(without, 64)
-  return Math.min(grown, Math.max(CONSENSUS_DELTA_MS_MAX, state.options.deltaMs))
+/** The bound on message delay that this view goes by. */
+export function deltaMs({ growth, options }: SimplexState): number {
+  const grown = options.deltaMs * CONSENSUS_DELTA_GROWTH ** growth
+  return Math.min(grown, Math.max(CONSENSUS_DELTA_MS_MAX, options.deltaMs))
+}
+
+/** Δ after a view was entered: larger with each view without finality after the first, which may be a leader's failure. */
+export function growthInView({ final, growth, view }: SimplexState): number {
+  return view > final.view + 2 ? Math.min(growth + 1, CONSENSUS_GROWTH_MAX) : growth
+}
+
+/**
+ * Δ after a block became final: a step smaller. On machines or lines that are slower than was configured it stays about as large as
+ * it must be; what a long outage made of it is forgotten.
+ */
+export function growthAfterFinal(growth: number): number {
+  return Math.min(Math.max(0, growth - 1), CONSENSUS_GROWTH_KEPT_MAX)
 }
 
 /**

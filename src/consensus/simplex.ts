@@ -60,7 +60,7 @@ import {
   epochState,
   readBlock,
 } from './simplex-state.ts'
-import { deadlines, deltaMs, dueMs } from './simplex-timers.ts'
+import { deadlines, deltaMs, dueMs, growthAfterFinal, growthInView } from './simplex-timers.ts'
 import { addVote, ban, votesChecked } from './simplex-votes.ts'
 
 export interface SimplexStart {
@@ -177,6 +177,7 @@ function enterNext(draft: Draft): boolean {
 
 function enter(draft: Draft, view: number, by: Extract<SimplexNote, { name: 'view' }>['by']): true {
   draft.set({ view, enteredMs: draft.nowMs })
+  draft.set({ growth: growthInView(draft.state) })
   draft.emit({ type: 'note', what: { name: 'view', view, by } })
   forgetBlocks(draft)
   return true
@@ -412,6 +413,7 @@ function moveHead(draft: Draft, final: FinalPoint): void {
     views: new Map(views),
     committing: blocks.some(([id]) => id === state.committing) ? state.committing : undefined,
     finalMs: nowMs,
+    growth: growthAfterFinal(state.growth),
     ...(isBehind ? { view: final.view + 1, enteredMs: nowMs } : {}),
   })
   draft.set({ resendMs: nowMs + 2 * deltaMs(draft.state) })

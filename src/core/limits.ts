@@ -287,6 +287,8 @@ export const STORE_FULL_RATIO = 0.95
 export const STORE_RESERVE_FREE_BYTES = 10 * 1024 * 1024 * 1024
 /** Freed when the disk is full: journal entries and state of thousands of blocks. */
 export const STORE_BALLAST_BYTES = 16 * 1024 * 1024
+/** Tables of 2 MiB that LevelDB keeps open: it maps them, and what is touched counts as the process's memory. */
+export const STORE_LEVEL_FILES_MAX = 64
 /** Damaged blocks named in a report; the count is exact beyond it. */
 export const STORE_DAMAGE_LISTED_MAX = 65_536
 /** Session description of one upload: length, names sealed elsewhere. */
@@ -318,6 +320,26 @@ export const UPLOADS_OPEN_MAX = 2_000
 export const SYNC_BLOCKS_MAX = 256
 export const SYNC_BLOCKS_BYTES_MAX = 1_280 * 1024
 export const SYNC_ANSWER_BYTES_MAX = CBOR_BYTES_MAX
+/** So far behind, a peer takes a snapshot instead of executing: some minutes of work at full blocks. */
+export const CATCH_UP_SNAPSHOT_BLOCKS = 5_000
+/** A question of the snapshot protocol: its kind, a height, a tree key. */
+export const SNAPSHOT_REQUEST_BYTES_MAX = 128
+/** Last headers of epochs in one answer: 256 of 100 validators each, with certificates, are 6 MB; bytes end an answer earlier. */
+export const EPOCH_ENDS_MAX = 256
+/** Headers in one answer: half a megabyte of usual ones. */
+export const SNAPSHOT_HEADERS_MAX = 1_024
+/** At this size an answer of headers ends, or behind the one that crosses it. */
+export const SNAPSHOT_HEADERS_BYTES = 1024 * 1024
+/** The largest answer of the snapshot protocol: a chunk. */
+export const SNAPSHOT_ANSWER_BYTES_MAX = CBOR_BYTES_MAX
+/** A peer whose answer did not hold is not asked to catch up for so long, unless there is no other. */
+export const CATCH_UP_PASSED_OVER_MS = 60_000
+/** Rebuilds of a damaged ledger in one life of a process: damage that comes back is the disk's, or the program's, and needs someone. */
+export const LEDGER_REBUILDS_MAX = 3
+/** Headers below the head that are looked at when a chain is opened: more than the log of the database, which a crash or bit rot may leave with a gap, can hold. */
+export const CHAIN_RECHECKED_HEADERS = 2_048
+/** Bytes of one batch when a ledger is copied into its own database. */
+export const LEDGER_COPY_BYTES = 4 * 1024 * 1024
 /** A peer asks the members for new blocks this often, in case gossip missed one. */
 export const SYNC_INTERVAL_MS = 10_000
 /** Receipts of the newest blocks in memory, for clients that ask when theirs is there: four full blocks, some 2 MB. */
@@ -362,6 +384,10 @@ export const PROOF_READ_TRIES = 8
 export const CONSENSUS_DELTA_MS_MAX = 60_000
 /** Growth of Δ with each view without finality after the first. */
 export const CONSENSUS_DELTA_GROWTH = 1.5
+/** Steps of growth: the smallest Δ is at its largest after 22. */
+export const CONSENSUS_GROWTH_MAX = 24
+/** Steps that are kept after a final block: 1.7 s, where Δ starts at 150 ms. */
+export const CONSENSUS_GROWTH_KEPT_MAX = 6
 /** A notarized block that is not final after as many Δ needs another one after it. */
 export const CONSENSUS_UNFINAL_DELTAS = 4
 /** A leader that a quorum has outlasted for so long gets no time. */

@@ -1,11 +1,20 @@
 /** Opening a chain: a new store gets the state of the genesis; of an old one the head is read, and the root of its state checked. */
+import type { CID } from 'multiformats/cid'
 import { equals } from 'uint8arrays/equals'
-import { TREE_FILL_ENTRIES } from '../core/limits.ts'
+import { CHAIN_RECHECKED_HEADERS, TREE_FILL_ENTRIES } from '../core/limits.ts'
 import type { KeyValueStore } from '../core/ports.ts'
 import { sha256 } from '../crypto/hash.ts'
 import { EMPTY_RANGE, type MountainRange, appendLeaf, leafHash, peakPositions } from '../crypto/merkle.ts'
 import type { Head } from './block-check.ts'
-import { ChainStore, ChainStoreError, epochWrite, genesisWrites, historyWrites, stateWrites } from './chain-store.ts'
+import {
+  ChainStore,
+  ChainStoreError,
+  TAKEOVER_KEY,
+  epochWrite,
+  genesisWrites,
+  historyWrites,
+  stateWrites,
+} from './chain-store.ts'
 import { type Genesis, chainIdOf, decodeGenesis, genesisCid } from './genesis.ts'
 import { decodeHeader, headerId } from './header.ts'
 import type { StateMachine } from './machine.ts'
@@ -42,8 +51,8 @@ export async function openChain(
 ): Promise<OpenedChain> {
   const genesis = decodeGenesis(genesisBytes)
   const snapshot = await unfinishedSnapshot(backing)
-  if (snapshot !== undefined) {
-    throw new ChainStoreError({ code: 'CHAIN_SNAPSHOT_UNFINISHED', height: snapshot.height })
+  if (snapshot !== undefined || (await backing.get(TAKEOVER_KEY)) !== undefined) {
+    throw new ChainStoreError({ code: 'CHAIN_SNAPSHOT_UNFINISHED', height: snapshot?.height ?? 0 })
   }
   const store = new ChainStore(backing)
   const found = await store.genesis()
@@ -54,6 +63,7 @@ export async function openChain(
   }
   const tree = await readTree(backing, store)
   const head = await readHead(store, genesisBytes, genesis, tree.root)
+  await checkRecent(store, head)
   return {
     genesis,
     state: { head, tree, history: await readHistory(store, head) },
@@ -126,6 +136,23 @@ async function readHead(
   const endsEpoch = header.nextValidators !== undefined
   const nextEpoch = header.epoch + (endsEpoch ? 1 : 0)
   return { height, id: headerId(bytes), view: header.view, timeMs: header.timeMs, stateRoot, nextEpoch, endsEpoch }
+}
+
+/**
+ * Whether the newest blocks are there without a gap. A database whose log is damaged may open with a batch missing between others:
+ * values of that block would be old ones, unnoticed.
+ */
+async function checkRecent(store: ChainStore, head: Head): Promise<void> {
+  const { height, id } = head
+  if (height === 0) return
+  let [expected, parent] = [Math.max(1, height - CHAIN_RECHECKED_HEADERS), undefined as CID | undefined]
+  for await (const { bytes, height: at } of store.headers(expected, height)) {
+    const isNext = at === expected && (parent === undefined || decodeHeader(bytes).parent.equals(parent))
+    if (!isNext) throw new ChainStoreError({ code: 'CHAIN_DAMAGED', what: 'header', at: expected })
+    parent = headerId(bytes)
+    expected++
+  }
+  if (parent?.equals(id) !== true) throw new ChainStoreError({ code: 'CHAIN_DAMAGED', what: 'header', at: expected })
 }
 
 async function readHistory(store: ChainStore, head: Head): Promise<MountainRange> {

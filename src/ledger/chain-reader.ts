@@ -16,14 +16,27 @@ export class ChainReader implements StateReader {
     this.#store = store
   }
 
-  /** @param height - 1 or more: the genesis has no header. */
+  /**
+   * @param height - 1 or more: the genesis has no header.
+   * @returns `undefined` also where the header was taken over without its block: final by a later one, it has no certificate here.
+   */
   async headerAt(height: number): Promise<FinalHeader | undefined> {
     const headerBytes = await this.#store.header(height)
     if (headerBytes === undefined) return undefined
     const certificateBytes = await this.#store.certificate(height)
-    if (certificateBytes === undefined) throw damaged('certificate', height)
+    if (certificateBytes === undefined) {
+      if ((await this.#store.body(height)) === undefined) return undefined
+      throw damaged('certificate', height)
+    }
     const certificate = decodeCertificate(certificateBytes)
     return { id: headerId(headerBytes), header: decodeHeader(headerBytes), certificate, headerBytes, certificateBytes }
+  }
+
+  /** A final header without its certificate, which not all have: see `headerAt`. */
+  async plainHeaderAt(height: number): Promise<Pick<FinalHeader, 'header' | 'headerBytes' | 'id'> | undefined> {
+    const headerBytes = await this.#store.header(height)
+    if (headerBytes === undefined) return undefined
+    return { id: headerId(headerBytes), header: decodeHeader(headerBytes), headerBytes }
   }
 
   async headerById(id: CID): Promise<FinalHeader | undefined> {

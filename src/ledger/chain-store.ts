@@ -45,6 +45,9 @@ export interface TxPlace {
 const utf8 = new TextEncoder()
 const tag = (letter: string): Uint8Array => utf8.encode(letter)
 
+/** A chain is being taken over from other peers: see chain-takeover.ts. */
+export const TAKEOVER_KEY: Uint8Array = tag('u')
+
 /** First byte of each key. */
 const FORMAT = tag('F')
 const GENESIS = tag('G')
@@ -89,6 +92,12 @@ export class ChainStore implements StateReader {
 
   header(height: number): Promise<Uint8Array | undefined> {
     return this.#store.get(keyOf(HEADER, uint64Bytes(height)))
+  }
+
+  /** Headers in order, both ends included, as far as they are there. */
+  async *headers(from: number, to: number): AsyncGenerator<{ readonly height: number; readonly bytes: Uint8Array }> {
+    const bounds = { from: keyOf(HEADER, uint64Bytes(from)), to: keyOf(HEADER, uint64Bytes(to + 1)) }
+    for await (const { key, value } of this.#store.range(bounds)) yield { height: readUint64(key, 1), bytes: value }
   }
 
   certificate(height: number): Promise<Uint8Array | undefined> {
@@ -205,6 +214,27 @@ export function blockWrites(block: {
     ...block.txs.map((id, index) => ({ key: keyOf(TX_PLACE, idHash(id)), value: keyOf(at, uint64Bytes(index)) })),
     { key: HEAD, value: at },
   ]
+}
+
+/** A final header whose block was not executed here. */
+export function headerWrites(header: {
+  readonly height: number
+  readonly id: CID
+  readonly header: Uint8Array
+  /** Of the last of an epoch, and of the head. */
+  readonly certificate?: Uint8Array
+}): KeyChange[] {
+  const at = uint64Bytes(header.height)
+  return [
+    { key: keyOf(HEADER, at), value: header.header },
+    { key: keyOf(HEADER_HEIGHT, header.id.multihash.digest), value: at },
+    ...(header.certificate === undefined ? [] : [{ key: keyOf(CERTIFICATE, at), value: header.certificate }]),
+  ]
+}
+
+/** Makes the block of a height the head. */
+export function headWrite(height: number): KeyChange {
+  return { key: HEAD, value: uint64Bytes(height) }
 }
 
 export function historyWrites(nodes: readonly CompleteNode[]): KeyChange[] {

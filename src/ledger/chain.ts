@@ -10,7 +10,7 @@
  *   transactions
  */
 import type { CID } from 'multiformats/cid'
-import type { Fault } from '../core/coded-error.ts'
+import { type Fault, faultOf } from '../core/coded-error.ts'
 import type { AccountId, ChainId, TxId } from '../core/ids.ts'
 import type { Clock, KeyValueStore, Log } from '../core/ports.ts'
 import { rangeProof } from '../crypto/merkle.ts'
@@ -42,7 +42,16 @@ export interface ChainDeps {
   readonly log: Log
   readonly machines: readonly StateMachine[]
   readonly directory: AccountDirectory
+  /** Told where the store turns out to be damaged; must not throw. */
+  readonly onDamage?: (error: unknown) => void
 }
+
+/** Whether an error says that a store can't be relied on any more. */
+export function isDamage(error: unknown): boolean {
+  return DAMAGE.has(faultOf(error)?.code ?? '')
+}
+
+const DAMAGE: ReadonlySet<string> = new Set(['CHAIN_DAMAGED', 'STORE_DATABASE_DAMAGED'])
 
 export class Chain {
   readonly id: ChainId
@@ -53,7 +62,7 @@ export class Chain {
   readonly #deps: ChainDeps
   readonly #store: ChainStore
   readonly #rules: Rules
-  readonly #tree: BlockTree
+  #tree: BlockTree
   readonly #waiters = new ReceiptWaiters()
   readonly #listeners = new Set<(block: AcceptedBlock) => void>()
   #turn: Promise<unknown> = Promise.resolve()
@@ -66,9 +75,7 @@ export class Chain {
     this.genesis = opened.genesis
     this.genesisBytes = genesisBytes
     this.id = genesisCid(genesisBytes).toString() as ChainId
-    const { clock, log } = deps
-    const tree = { chain: this.id, store: this.#store, rules: this.#rules, clock, log }
-    this.#tree = new BlockTree({ ...tree, onFinal: (block) => this.#announce(block) }, opened)
+    this.#tree = this.#treeOf(opened)
   }
 
   /**
@@ -82,6 +89,19 @@ export class Chain {
     const registry = new Registry(deps.machines, [SEQ_NAMESPACE, QUOTA_NAMESPACE])
     const opened = await openChain(deps.store, options.genesisBytes, deps.machines)
     return new Chain(deps, options.genesisBytes, registry, opened)
+  }
+
+  /**
+   * Goes on with what another store holds: the same chain, further on or from its beginning. Nobody is told of the blocks between.
+   *
+   * @param change - makes the store given to `open` read and write the other one; no call of this chain's is under way meanwhile.
+   * @throws as `open`; the chain then stays at its old head
+   */
+  reopen(change: () => Promise<void>): Promise<void> {
+    return this.#oneByOne(async () => {
+      await change()
+      this.#tree = this.#treeOf(await openChain(this.#deps.store, this.genesisBytes, this.#deps.machines))
+    })
   }
 
   /** The newest final block. */
@@ -246,8 +266,16 @@ export class Chain {
 
   #oneByOne<T>(work: () => Promise<T>): Promise<T> {
     const result = this.#turn.then(work, work)
-    this.#turn = result.catch(() => undefined)
+    this.#turn = result.catch((error: unknown) => {
+      if (isDamage(error)) this.#deps.onDamage?.(error)
+    })
     return result
+  }
+
+  #treeOf(opened: OpenedChain): BlockTree {
+    const { clock, log } = this.#deps
+    const deps = { chain: this.id, store: this.#store, rules: this.#rules, clock, log }
+    return new BlockTree({ ...deps, onFinal: (block) => this.#announce(block) }, opened)
   }
 
   #announce(block: AcceptedBlock): void {

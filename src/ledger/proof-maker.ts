@@ -19,7 +19,7 @@ import { type Validator, type ValidatorSet, sameValidators } from './validators.
 /** What a proof is made from: a chain, as far as it is needed. */
 export type ProofSource = Pick<Chain, 'genesisBytes' | 'proveHistory' | 'proveState'> & {
   readonly head: { readonly height: number }
-  readonly reader: Pick<ChainReader, 'bodyAt' | 'headerAt' | 'headerById' | 'receipt' | 'receiptsAt'>
+  readonly reader: Pick<ChainReader, 'bodyAt' | 'headerAt' | 'headerById' | 'plainHeaderAt' | 'receipt' | 'receiptsAt'>
   validators(epoch: number): ValidatorSet | undefined
 }
 
@@ -95,7 +95,7 @@ async function proofAt(source: ProofSource, height: number, subject: ProofSubjec
     genesis: source.genesisBytes,
     links,
     newest: await linkOf(source, newest, firstEpoch),
-    block: isNewest ? null : await placed(source, await headerAt(source, height), newest),
+    block: isNewest ? null : await placed(source, await plainHeaderAt(source, height), newest),
     subject,
   }
   return encodeProof(proof)
@@ -140,7 +140,7 @@ async function linkOf(source: ProofSource, final: FinalHeader, firstEpoch: numbe
 
 async function placed(
   source: ProofSource,
-  earlier: FinalHeader,
+  earlier: Pick<FinalHeader, 'header' | 'headerBytes'>,
   later: FinalHeader,
 ): Promise<{ readonly header: Uint8Array; readonly path: readonly Uint8Array[] }> {
   return {
@@ -167,6 +167,15 @@ async function headerAt(source: ProofSource, height: number): Promise<FinalHeade
   const final = await source.reader.headerAt(height)
   if (final === undefined) throw new ChainStoreError({ code: 'CHAIN_DAMAGED', what: 'header', at: height })
   return final
+}
+
+async function plainHeaderAt(
+  source: ProofSource,
+  height: number,
+): Promise<Pick<FinalHeader, 'header' | 'headerBytes'>> {
+  const found = await source.reader.plainHeaderAt(height)
+  if (found === undefined) throw new ChainStoreError({ code: 'CHAIN_DAMAGED', what: 'header', at: height })
+  return found
 }
 
 function tooLong(what: string, count: number, countMax: number): ProofError {

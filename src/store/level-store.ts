@@ -8,6 +8,7 @@
  * @see docs/spec/state-store.md
  */
 import { ClassicLevel } from 'classic-level'
+import { STORE_LEVEL_FILES_MAX } from '../core/limits.ts'
 import type { KeyChange, KeyValueStore } from '../core/ports.ts'
 import { crc32c } from './crc32c.ts'
 import { freeBytesOf, makeFolder, nodeFileSystem } from './file-system.ts'
@@ -25,19 +26,11 @@ export interface LevelStoreOptions {
 
 type Database = ClassicLevel<Uint8Array, Uint8Array>
 
-interface Reading {
-  readonly keys: Uint8Array[]
-  /** In the order of the keys; `undefined` where reading them together failed. */
-  readonly values: Promise<readonly (Uint8Array | undefined)[] | undefined>
-}
-
 export class LevelStore implements KeyValueStore {
   readonly #dir: string
   readonly #onDiskFull: () => Promise<boolean>
   #db: Database
   #reopening: Promise<void> | undefined
-  /** Reads that are about to be asked for. */
-  #reading: Reading | undefined
   /** Why nothing is written any more. */
   #failure: string | undefined
   #closed = false
@@ -59,10 +52,12 @@ export class LevelStore implements KeyValueStore {
 
   /** @throws {StoreError} `STORE_DATABASE_DAMAGED`, `STORE_READ_FAILED`, `STORE_CLOSED` */
   async get(key: Uint8Array): Promise<Uint8Array | undefined> {
-    await this.#ready()
+    if (this.#closed || this.#reopening !== undefined) await this.#ready()
     let stored: Uint8Array | undefined
     try {
-      stored = await this.#read(key)
+      // On this thread: most of what is asked for is in memory, and a trip to another thread takes ten times as long. A block reads
+      // some twenty keys for each of its transactions.
+      stored = this.#db.getSync(key)
     } catch (error) {
       throw this.#readFault(error)
     }
@@ -122,25 +117,6 @@ export class LevelStore implements KeyValueStore {
     this.#closed = true
     await this.#reopening?.catch(() => undefined)
     await this.#db.close()
-  }
-
-  /** Calls that come together are one call of the database, which costs it more than a key does: a third of the CPU time. */
-  async #read(key: Uint8Array): Promise<Uint8Array | undefined> {
-    this.#reading ??= this.#startReading()
-    const { keys, values } = this.#reading
-    const index = keys.push(key) - 1
-    const all = await values
-    // Where a part of the database is damaged, each finds out for itself whether it is meant.
-    return all === undefined ? this.#db.get(key) : all[index]
-  }
-
-  #startReading(): Reading {
-    const keys: Uint8Array[] = []
-    const read = async (): Promise<readonly (Uint8Array | undefined)[] | undefined> => {
-      this.#reading = undefined
-      return this.#db.getMany(keys).catch(() => undefined)
-    }
-    return { keys, values: Promise.resolve().then(read) }
   }
 
   async #ready(): Promise<void> {
@@ -204,7 +180,7 @@ export class LevelStore implements KeyValueStore {
 }
 
 async function openDatabase(dir: string): Promise<Database> {
-  const db: Database = new ClassicLevel(dir, ENCODING)
+  const db: Database = new ClassicLevel(dir, { ...ENCODING, maxOpenFiles: STORE_LEVEL_FILES_MAX })
   try {
     await db.open()
     return db
