@@ -29,7 +29,8 @@ const vitest = (...projects) => [
  */
 const TASKS = {
   demo: { built: true, command: ['scripts/demo.ts'] },
-  test: { command: vitest('unit', 'contract', 'integration') },
+  test: { command: vitest('unit', 'contract', 'integration', 'sim') },
+  'test:sim': { command: ['test/sim/run.ts'] },
   'test:fuzz': { command: ['scripts/fuzz.ts'] },
   'test:kill': { built: true, command: vitest('kill') },
   'test:browser': { command: vitest('browser') },

@@ -2,7 +2,10 @@ import { EXIT, type FaultInfo } from '../core/coded-error.ts'
 import type { SigningFault } from './votes.ts'
 
 /** Why a validator must not sign any more, though its vote log is whole. */
-export type HaltFault = { code: 'CONSENSUS_STATE_DIFFERS' } | { code: 'CONSENSUS_KEY_ELSEWHERE' }
+export type HaltFault =
+  | { code: 'CONSENSUS_STATE_DIFFERS' }
+  | { code: 'CONSENSUS_KEY_ELSEWHERE' }
+  | { code: 'CONSENSUS_KEY_OTHER'; institution: string }
 
 /** Every code that this folder's rules can answer with; a code without a row, or a row without a code, doesn't compile. The ledger has the rows of faults that it shares. */
 type Code = Exclude<(HaltFault | SigningFault)['code'], 'VOTE_EPOCH_WRONG'>
@@ -22,7 +25,13 @@ export const consensusFaults = {
   },
   CONSENSUS_KEY_ELSEWHERE: {
     says: 'A certificate has this validator’s signature on a vote that is not in its vote log: its key is in use elsewhere, or the log is an old copy. It signs nothing.',
-    todo: 'Stop the other peer that has this key. If the folder was restored from a copy, have the institution’s consensus key replaced.',
+    todo: 'Stop the other peer that has this key. If the folder was restored from a copy, replace its key with "apotheca peer rotate-key" and a membership change.',
+    http: 503,
+    exit: EXIT.denied,
+  },
+  CONSENSUS_KEY_OTHER: {
+    says: 'The ledger names another consensus key of {institution} than this peer has: it follows, and does not vote.',
+    todo: 'After "apotheca peer rotate-key", propose the new key with "apotheca validators propose --rotate". Otherwise start the peer with its newest keys.json.',
     http: 503,
     exit: EXIT.denied,
   },

@@ -404,6 +404,10 @@ export const CONSENSUS_BALLOTS_PER_SIGNER_MAX = 5
 export const CONSENSUS_CERTIFICATES_SENT_MAX = 256
 /** A block with its envelope; a proposal of an epoch's last block carries a justification beside. */
 export const CONSENSUS_MESSAGE_BYTES_MAX = 3 * 1024 * 1024
+/** Messages that one validator is listened to in a second: with 100 of them a block has a few hundred votes. */
+export const CONSENSUS_MESSAGES_PER_SECOND = 2_000
+/** Bytes, likewise: full blocks, the transactions they are made of, and as much again. */
+export const CONSENSUS_BYTES_PER_SECOND = 32 * 1024 * 1024
 /** Transactions that are handed on together. */
 export const TRANSACTIONS_SHARED_MAX = 1_024
 /** What waits is handed on again no more often: a leader that missed it at first has it long before it leads again. */

@@ -71,13 +71,13 @@ export const domainFaults = {
   },
   MEMBERSHIP_KEY_INVALID: {
     says: 'The consensus key of change {index} is not a usable Ed25519 public key.',
-    todo: 'Make the key with apotheca key create, and copy it whole.',
+    todo: 'Copy consensusKey from identity.json of that institution’s peer, whole.',
     http: 400,
     exit: EXIT.usage,
   },
   MEMBERSHIP_KEY_SUSPENDED: {
     says: 'The consensus key of change {index}, for {institution}, is suspended: it signed what the rules forbid.',
-    todo: 'Find out how it came to vote twice; then make another key.',
+    todo: 'Find out how it came to vote twice; then make another key with "apotheca peer rotate-key".',
     http: 409,
     exit: EXIT.conflict,
   },

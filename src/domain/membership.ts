@@ -9,7 +9,7 @@
  *
  * @see docs/spec/membership.md; validator-plan.ts has the rule of the boundary
  */
-import { type InstitutionId, type TxId, idHash } from '../core/ids.ts'
+import { type InstitutionId, type TxId, idHash, txIdOf } from '../core/ids.ts'
 import {
   EPOCH_BLOCKS,
   EPOCH_SETS_KEPT,
@@ -46,12 +46,13 @@ import {
   ROSTER_KEY,
   type Roster,
   VALIDATORS_NAMESPACE,
+  approvalsNeeded,
   approvedChanges,
   endsEarly,
   epochKey,
   getRoster,
   getSuspension,
-  memberCount,
+  memberIds,
   suspensionOrder,
   validatorChange,
   validatorsOf,
@@ -148,6 +149,17 @@ export async function getMembershipProposal(view: StateView, id: TxId): Promise<
   return value === undefined ? undefined : stored(value, 'proposal')
 }
 
+/** All proposals that wait for approvals, also those whose time or whose roster is over: they stay until they are replaced. */
+export async function* openProposals(view: StateView): AsyncGenerator<MembershipProposal & { readonly id: TxId }> {
+  for (const institution of await memberIds(view)) {
+    const hash = await view.get(OPEN_NAMESPACE, utf8.encode(institution))
+    if (!(hash instanceof Uint8Array)) continue
+    const id = txIdOf(hash)
+    const proposal = await getMembershipProposal(view, id)
+    if (proposal !== undefined) yield { id, ...proposal }
+  }
+}
+
 async function adminSigner(view: StateView, tx: Tx<unknown>): Promise<Signers> {
   const no = (fault: MembershipFault): Signers => ({ ok: false, fault })
   const institution = await getInstitution(view, tx.org)
@@ -242,7 +254,7 @@ async function afterApproval(
 ): Promise<Step<MembershipFault>> {
   const open = { namespace: OPEN_NAMESPACE, key: utf8.encode(proposal.by) }
   const record = { namespace: PROPOSAL_NAMESPACE, key: hash }
-  if (proposal.approvals.length * 3 <= (await memberCount(view)) * 2) {
+  if (proposal.approvals.length < approvalsNeeded((await memberIds(view)).length)) {
     return accept([
       { ...record, value: proposal },
       { ...open, value: hash },

@@ -8,7 +8,7 @@ import type { InstitutionId } from '../core/ids.ts'
 import { INSTITUTIONS_MAX, MEMBERSHIP_QUEUE_MAX, VALIDATORS_MAX } from '../core/limits.ts'
 import { type Decoder, integer, list, literal, object, optional, shapeFault } from '../core/schema.ts'
 import { institutionId, signingKey } from '../ledger/fields.ts'
-import type { StateView } from '../ledger/state.ts'
+import type { ListOptions, StateReader, StateView } from '../ledger/state.ts'
 import { uint64Bytes } from '../ledger/state.ts'
 import { type Validator, validatorList } from '../ledger/validators.ts'
 import type { ValidatorChange } from './validator-plan.ts'
@@ -87,9 +87,13 @@ export async function approvedChanges(view: StateView): Promise<readonly Validat
   return queue((await view.get(MEMBERSHIP_NAMESPACE, QUEUE_KEY)) ?? [], 'queue')
 }
 
-export async function memberCount(view: StateView): Promise<number> {
-  return members(await view.get(MEMBERSHIP_NAMESPACE, MEMBERS_KEY), 'members').length
+/** All institutions, validators or not: each has one voice in membership. */
+export async function memberIds(view: StateView): Promise<readonly InstitutionId[]> {
+  return members(await view.get(MEMBERSHIP_NAMESPACE, MEMBERS_KEY), 'members')
 }
+
+/** Approvals that put a proposal in force: more than two thirds of the institutions. */
+export const approvalsNeeded = (institutions: number): number => Math.floor((institutions * 2) / 3) + 1
 
 export async function endsEarly(view: StateView): Promise<boolean> {
   return (await view.get(MEMBERSHIP_NAMESPACE, EARLY_KEY)) === true
@@ -98,6 +102,16 @@ export async function endsEarly(view: StateView): Promise<boolean> {
 export async function getSuspension(view: StateView, key: Uint8Array): Promise<Suspension | undefined> {
   const value = await view.get(SUSPENDED_NAMESPACE, key)
   return value === undefined ? undefined : suspension(value, 'suspended')
+}
+
+/** All keys that were ever suspended. */
+export async function* listSuspensions(
+  reader: StateReader,
+  options?: ListOptions,
+): AsyncGenerator<Suspension & { readonly key: Uint8Array }> {
+  for await (const { key, value } of reader.list(SUSPENDED_NAMESPACE, new Uint8Array(0), options)) {
+    yield { key, ...suspension(value, 'suspended') }
+  }
 }
 
 /** In what order the keys of these validators were suspended. */

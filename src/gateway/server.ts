@@ -27,6 +27,7 @@ import { sendProblem } from './problem.ts'
 import { proofRoutes } from './proof-routes.ts'
 import { statusRoutes } from './status-routes.ts'
 import { uploadRoutes } from './upload-routes.ts'
+import { validatorRoutes } from './validator-routes.ts'
 
 export interface GatewayDeps {
   readonly peer: Peer
@@ -113,6 +114,7 @@ async function registerRoutes(app: FastifyInstance, { clock, log, peer }: Gatewa
   await app.register(async (api) => contentRoutes(api, peer, log), { prefix: '/api/v1' })
   await app.register(async (api) => ledgerRoutes(api, peer), { prefix: '/api/v1' })
   await app.register(async (api) => proofRoutes(api, peer), { prefix: '/api/v1' })
+  await app.register(async (api) => validatorRoutes(api, peer), { prefix: '/api/v1' })
   app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger())
 }
 

@@ -1,6 +1,7 @@
 /** Questions about what is final: blocks, receipts, state. Code that holds only this can't write. */
 import type { CID } from 'multiformats/cid'
 import type { TxId } from '../core/ids.ts'
+import { DAG_CBOR, digestCid } from '../crypto/hash.ts'
 import { type BlockBody, decodeBody } from './block-body.ts'
 import { type Certificate, decodeCertificate } from './certificate.ts'
 import { type ChainStore, ChainStoreError } from './chain-store.ts'
@@ -44,6 +45,11 @@ export class ChainReader implements StateReader {
     const found = height === undefined ? undefined : await this.headerAt(height)
     // The index is by digest: a CID of another codec with the same digest is another name.
     return found?.id.equals(id) === true ? found : undefined
+  }
+
+  /** @param digest - of a header, as in its id. */
+  heightOfDigest(digest: Uint8Array): Promise<number | undefined> {
+    return this.#store.heightOf(digestCid(DAG_CBOR, digest))
   }
 
   async certificateAt(height: number): Promise<Certificate | undefined> {

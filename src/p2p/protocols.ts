@@ -6,6 +6,8 @@ export const BLOCKS_PROTOCOL = '/apotheca/blocks/1'
 export const TX_PROTOCOL = '/apotheca/tx/1'
 /** Final headers and bodies from a height on; docs/spec/request.md. */
 export const SYNC_PROTOCOL = '/apotheca/sync/1'
+/** Last headers of epochs, pieces of the state, headers without bodies; docs/spec/sync.md. */
+export const SNAPSHOT_PROTOCOL = '/apotheca/snapshot/1'
 /** Votes and proposals between validators, one long-lived stream each way; docs/spec/consensus-stream.md. */
 export const CONSENSUS_PROTOCOL = '/apotheca/consensus/1'
 

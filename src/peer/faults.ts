@@ -16,6 +16,11 @@ export type PeerFault =
   | { code: 'OBJECT_SIZE_LIES'; said: number; bytes: number }
   | { code: 'LEDGER_NO_VALIDATOR'; institutions: string }
   | { code: 'LEDGER_UNKNOWN'; what: string }
+  | { code: 'LEDGER_DIFFERS'; reason: string }
+  | { code: 'LEDGER_NOT_FOUND'; reason: string }
+  | { code: 'LEDGER_REBUILT_OFTEN'; times: number; reason: string }
+  | { code: 'SNAPSHOT_NO_SOURCE'; height: number }
+  | { code: 'SYNC_HEAD_UNPROVED'; head: number }
   | { code: 'ATTEST_TYPE'; type: string }
   | { code: 'IDENTITY_EXISTS'; folder: string }
   | { code: 'IDENTITY_MISSING'; folder: string }
@@ -115,6 +120,36 @@ export const peerFaults = {
     todo: 'Check the id; if it is new, wait until this peer has caught up.',
     http: 404,
     exit: EXIT.notFound,
+  },
+  LEDGER_DIFFERS: {
+    says: 'A block that the validators made final does not follow from the state here ({reason}).',
+    todo: 'The peer rebuilds its ledger from the others by itself. If it comes back, look at the health of its disk and memory, and compare its version with that of the others.',
+    http: 500,
+    exit: EXIT.integrity,
+  },
+  LEDGER_NOT_FOUND: {
+    says: 'The ledger of this peer is damaged ({reason}), and no member that is connected shows that it has it.',
+    todo: 'Let at least one other member be connected: the peer then rebuilds its ledger by itself. If no other has it, bring back the data folder from a copy.',
+    http: 503,
+    exit: EXIT.unavailable,
+  },
+  LEDGER_REBUILT_OFTEN: {
+    says: 'The ledger of this peer was rebuilt {times} times since it was started, and is damaged again ({reason}).',
+    todo: 'Look at the health of the disk and the memory, and at the version of the peer, then start it again.',
+    http: 503,
+    exit: EXIT.integrity,
+  },
+  SNAPSHOT_NO_SOURCE: {
+    says: 'No member gives the rest of the snapshot at height {height}.',
+    todo: 'The peer goes on where it was, by itself, with a newer snapshot if need be; the log names the members that were passed over, and why.',
+    http: 503,
+    exit: EXIT.unavailable,
+  },
+  SYNC_HEAD_UNPROVED: {
+    says: 'A member says that its newest block has the height {head}, and shows no such block.',
+    todo: 'The peer goes on with other members. If the member stays like that, tell its institution.',
+    http: 502,
+    exit: EXIT.integrity,
   },
   ATTEST_TYPE: {
     says: 'An institution attests new accounts with one signature of their own, not {type}.',

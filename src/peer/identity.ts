@@ -22,6 +22,9 @@ import { readPassphraseFile } from './passphrase-file.ts'
 export const KEYS_FILE = 'keys.json'
 export const ADMIN_KEY_FILE = 'admin-key.json'
 export const IDENTITY_FILE = 'identity.json'
+/** Names of keys in their keystores. */
+export const CONSENSUS_KEY = 'consensus'
+export const ADMIN_KEY = 'admin'
 
 /** The daemon's keys, opened. */
 export interface Identity {
@@ -48,10 +51,10 @@ export interface PublicIdentity {
 
 const KEY = {
   peer: 'peer',
-  consensus: 'consensus',
+  consensus: CONSENSUS_KEY,
   signing: 'signing',
   encryption: 'encryption',
-  admin: 'admin',
+  admin: ADMIN_KEY,
 } as const
 
 /**
@@ -147,6 +150,14 @@ export async function readPublicIdentity(file: string): Promise<PublicIdentity> 
   } catch (error) {
     throw new PeerError({ code: 'IDENTITY_MISSING', folder: dirname(file) }, { cause: error })
   }
+}
+
+/** Writes what has changed into the public identity, if it still lies there: keys are not made of it. */
+export async function updatePublicIdentity(folder: string, changed: Partial<PublicIdentity>): Promise<void> {
+  const path = join(folder, IDENTITY_FILE)
+  if (!(await exists(path))) return
+  const identity = { ...(await readPublicIdentity(path)), ...changed }
+  await writeWhole(path, `${JSON.stringify(identity, null, 2)}\n`, 0o644)
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -11,9 +11,7 @@ import { CodedError, faultOf } from '../core/coded-error.ts'
 import type { ChainId, TxId } from '../core/ids.ts'
 import {
   ENVELOPES_KNOWN_MAX,
-  SYNC_ANSWER_BYTES_MAX,
   SYNC_BLOCKS_BYTES_MAX,
-  SYNC_BLOCKS_MAX,
   SYNC_INTERVAL_MS,
   TX_ANSWER_BYTES_MAX,
   TX_LARGE_BYTES_MAX,
@@ -33,19 +31,26 @@ import type { P2pHost } from '../p2p/host.ts'
 import { SYNC_PROTOCOL, TX_PROTOCOL } from '../p2p/protocols.ts'
 import { RequestError, handleRequests, request } from '../p2p/request.ts'
 import type { BlockStore } from '../store/block-store.ts'
+import {
+  CatchUp,
+  type CatchUpDeps,
+  type CatchUpOptions,
+  type CatchUpStatus,
+  type Pausable,
+  SYNC_LIMITS,
+} from './catch-up.ts'
 import type { ContentService } from './content.ts'
 import { PeerError } from './faults.ts'
 import { RecentReceipts } from './recent-receipts.ts'
+import { SnapshotService } from './snapshot-source.ts'
 import {
-  decodeSyncAnswer,
   decodeSyncRequest,
   decodeTxAnswer,
   encodeSyncAnswer,
-  encodeSyncRequest,
   encodeTxAnswer,
 } from './ledger-messages.ts'
 
-export interface LedgerNodeDeps {
+export interface LedgerNodeDeps extends Pick<CatchUpDeps, 'database' | 'onFailure' | 'tryOpen'> {
   readonly chain: Chain
   readonly mempool: Mempool
   readonly host: P2pHost
@@ -65,7 +70,6 @@ export interface ServedValidator {
   share(envelopes: readonly Uint8Array[]): void
 }
 
-const SYNC_LIMITS = { requestBytesMax: 64, answerBytesMax: SYNC_ANSWER_BYTES_MAX } as const
 const TX_LIMITS = { requestBytesMax: TX_LARGE_BYTES_MAX, answerBytesMax: TX_ANSWER_BYTES_MAX } as const
 
 export class LedgerNode {
@@ -78,16 +82,18 @@ export class LedgerNode {
   readonly #known = new Map<string, TxId>()
   /** Taken in since the last turn of the event loop: handed on together. */
   #toShare: Uint8Array[] = []
-  #catchingUp: Promise<void> | undefined
+  readonly #snapshots: SnapshotService
+  readonly #catchUp: CatchUp
   #timer: NodeJS.Timeout | undefined
   #stopListening: (() => void) | undefined
-  /** Highest head that a member told of. */
-  #highestSeen = 0
   /** Settled once the newest block's parts can be fetched from here. */
   #offered: Promise<void> = Promise.resolve()
 
-  constructor(deps: LedgerNodeDeps) {
+  constructor(deps: LedgerNodeDeps, options: CatchUpOptions = {}) {
     this.#deps = deps
+    const { chain, database: store, host, log } = deps
+    this.#snapshots = new SnapshotService({ chain, store, host, log })
+    this.#catchUp = new CatchUp({ ...deps, snapshots: this.#snapshots }, options)
     this.#gossip = new HeaderGossip(
       {
         pubsub: deps.host.services.pubsub,
@@ -106,7 +112,12 @@ export class LedgerNode {
 
   /** How far this peer knows to be behind, in blocks. */
   get behind(): number {
-    return Math.max(0, this.#highestSeen - this.#deps.chain.head.height)
+    return this.#catchUp.behind
+  }
+
+  /** What this peer does about it; `undefined` where there is nothing to do. */
+  get catchingUp(): CatchUpStatus | undefined {
+    return this.#catchUp.status
   }
 
   async start(): Promise<void> {
@@ -114,6 +125,7 @@ export class LedgerNode {
     this.#stopListening = chain.onBlock((block) => this.#onBlock(block))
     await handleRequests({ host, log }, SYNC_PROTOCOL, SYNC_LIMITS, async (bytes) => this.#answerSync(bytes))
     await handleRequests({ host, log }, TX_PROTOCOL, TX_LIMITS, async (bytes) => this.#answerTx(bytes))
+    await this.#snapshots.start()
     this.#gossip.start()
     host.addEventListener('peer:identify', this.#onIdentify)
     this.#timer = setInterval(() => this.catchUp(), SYNC_INTERVAL_MS)
@@ -128,7 +140,8 @@ export class LedgerNode {
     const { host } = this.#deps
     host.removeEventListener('peer:identify', this.#onIdentify)
     await Promise.all([host.unhandle(SYNC_PROTOCOL), host.unhandle(TX_PROTOCOL)])
-    await this.#catchingUp
+    await this.#catchUp.stop()
+    await this.#snapshots.stop()
   }
 
   /** This peer validates: transactions wait here, and its validator is told of them. */
@@ -196,14 +209,19 @@ export class LedgerNode {
     await this.#gossip.publish(encodeFinalHeader({ headerBytes, certificateBytes }))
   }
 
-  /** Asks members for blocks that this peer lacks, until none has any. One at a time. */
+  /** Asks members for what this peer lacks, until none has any. One at a time. */
   catchUp(): void {
-    if (this.#catchingUp !== undefined || this.#stopping.signal.aborted) return
-    this.#catchingUp = this.#pullAll()
-      .catch((error: unknown) => this.#deps.log.warn({ err: error }, 'catching up failed'))
-      .finally(() => {
-        this.#catchingUp = undefined
-      })
+    this.#catchUp.now()
+  }
+
+  /** The ledger turned out to be damaged: it is rebuilt from the other members. */
+  damaged(error: unknown): void {
+    this.#catchUp.damaged(error)
+  }
+
+  /** Stops using the chain while another one takes its place. */
+  pauseMeanwhile(pausable: Pausable): void {
+    this.#catchUp.pauseMeanwhile(pausable)
   }
 
   readonly #onIdentify = (): void => this.catchUp()
@@ -216,7 +234,7 @@ export class LedgerNode {
       return judged.verdict
     }
     const { final } = judged
-    this.#highestSeen = Math.max(this.#highestSeen, final.header.height)
+    this.#catchUp.seen(final.header.height)
     // The certificate is enough to relay it; the body is fetched meanwhile.
     this.#take(final).catch((error: unknown) => {
       log.info({ height: final.header.height, fault: faultOf(error) }, 'asking others for a block')
@@ -240,39 +258,6 @@ export class LedgerNode {
     }
     const { certificateBytes: certificate, headerBytes: header } = final
     await chain.acceptBlock({ header, certificate, body: await content.block(body, { signal: this.#stopping.signal }) })
-  }
-
-  async #pullAll(): Promise<void> {
-    for (const peer of this.#deps.host.getPeers()) {
-      try {
-        let from: number | undefined = this.#deps.chain.head.height + 1
-        // As long as the member has more.
-        while (from !== undefined && !this.#stopping.signal.aborted) from = await this.#pull(peer, from)
-      } catch (error) {
-        if (this.#stopping.signal.aborted) return
-        const fault = faultOf(error)
-        this.#deps.log.debug(
-          { peer: peer.toString(), fault, err: fault === undefined ? error : undefined },
-          'a member gave no blocks',
-        )
-      }
-    }
-  }
-
-  /** @returns from which height to ask on, or `undefined` where the member has no more. */
-  async #pull(peer: PeerId, from: number): Promise<number | undefined> {
-    const { chain, host } = this.#deps
-    const asked = encodeSyncRequest({ from, count: SYNC_BLOCKS_MAX })
-    const options = { ...SYNC_LIMITS, signal: this.#stopping.signal }
-    const answer = await request(host, peer, SYNC_PROTOCOL, asked, options)
-    const { blocks, head } = decodeSyncAnswer(answer)
-    this.#highestSeen = Math.max(this.#highestSeen, head)
-    if (blocks.length === 0) return undefined
-    const accepted = await chain.acceptBlocks(blocks)
-    const next = chain.head.height + 1
-    // None is final yet where the answer ended within a long run of blocks that a later certificate covers: they wait as pending.
-    const behind = accepted > 0 ? next : Math.max(next, from + blocks.length)
-    return behind <= head ? behind : undefined
   }
 
   async #answerSync(bytes: Uint8Array): Promise<Uint8Array> {

@@ -3,10 +3,14 @@
  * why: a key that may have said something else must not speak again.
  */
 import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
+import { concat } from 'uint8arrays/concat'
 import { equals } from 'uint8arrays/equals'
 import type { Fault } from '../core/coded-error.ts'
+import { CONSENSUS_BYTES_PER_SECOND, CONSENSUS_MESSAGES_PER_SECOND } from '../core/limits.ts'
 import type { InstitutionId } from '../core/ids.ts'
 import type { Clock, KeyValueStore, Log, Signer } from '../core/ports.ts'
+import type { HaltFault } from '../consensus/faults.ts'
 import { Replica } from '../consensus/replica.ts'
 import type { SimplexOptions } from '../consensus/simplex-state.ts'
 import { statusOf } from '../consensus/simplex-status.ts'
@@ -18,7 +22,8 @@ import { leaderOf, quorumOf } from '../ledger/validators.ts'
 import type { Evidence } from '../ledger/vote.ts'
 import { ConsensusStreams } from '../p2p/consensus-streams.ts'
 import type { P2pHost } from '../p2p/host.ts'
-import { VoteLog } from '../store/vote-log.ts'
+import { Pace } from '../p2p/pace.ts'
+import { VoteLog, VOTES_FOLDER } from '../store/vote-log.ts'
 import { VoteLogError } from '../store/vote-log-frames.ts'
 import type { LedgerNode } from './ledger-node.ts'
 
@@ -42,13 +47,21 @@ export interface ValidatorOptions extends SimplexOptions {
   readonly dataDir: string
 }
 
-const SIGNED = new TextEncoder().encode('signed')
+/** Each key has a note of its own: another one begins a log of its own. */
+/** A quorum's votes and certificates are a few dozen messages a block; full blocks come every 150 ms. */
+const PACE = {
+  messagesPerSecond: CONSENSUS_MESSAGES_PER_SECOND,
+  bytesPerSecond: CONSENSUS_BYTES_PER_SECOND,
+  burstSeconds: 2,
+}
+const SIGNED = new TextEncoder().encode('signed/')
 
 export class Validator {
   readonly #deps: ValidatorDeps
   readonly #options: ValidatorOptions
   readonly #institutionOf: ReadonlyMap<string, InstitutionId>
   readonly #streams: ConsensusStreams
+  readonly #paces = new Map<string, Pace>()
   #voteLog: VoteLog | undefined
   #replica: Replica | undefined
   #timer: NodeJS.Timeout | undefined
@@ -81,14 +94,17 @@ export class Validator {
   async start(): Promise<void> {
     const { chain, log, node, onFailure } = this.#deps
     this.#stopListening = chain.onBlock(({ final }) => {
-      if (final.header.nextValidators !== undefined && this.#replica === undefined && this.#isNamed()) {
+      // Once: a peer that catches up passes the ends of many epochs while it begins.
+      if (final.header.nextValidators !== undefined && this.#starting === undefined && this.#isNamed()) {
         this.#starting = this.#begin().catch(onFailure)
       }
       // An ancestor that became final with its descendant is told of by the descendant.
       if (this.#replica?.state === undefined || final.certificate.kind !== 'finalize') return
       node.publish(final).catch((error: unknown) => log.warn({ err: error }, 'a header was not published'))
     })
-    if (this.#isNamed()) await this.#begin()
+    if (!this.#isNamed()) return
+    this.#starting = this.#begin()
+    await this.#starting
   }
 
   async stop(): Promise<void> {
@@ -104,7 +120,8 @@ export class Validator {
   status(): ConsensusStatus | undefined {
     const { chain, clock, node } = this.#deps
     const state = this.#replica?.state
-    if (this.#halted !== undefined) return haltedStatus(chain, node.behind, this.#halted)
+    const halted = this.#halted ?? this.#otherKey()
+    if (halted !== undefined) return haltedStatus(chain, node.behind, halted)
     if (state === undefined) return undefined
     return statusOf(state, { nowMs: performance.now(), wallMs: clock.nowMs() }, node.behind)
   }
@@ -114,9 +131,16 @@ export class Validator {
     return chain.validators()?.validators.some(({ key }) => equals(key, signer.publicKey)) === true
   }
 
+  /** The ledger names this institution, with a key that isn't here: a new key that isn't approved yet, or keys of an old copy. */
+  #otherKey(): HaltFault | undefined {
+    const { institution } = this.#options
+    const validators = this.#deps.chain.validators()?.validators ?? []
+    if (this.#isNamed() || !validators.some((one) => one.institution === institution)) return undefined
+    return { code: 'CONSENSUS_KEY_OTHER', institution }
+  }
+
   async #begin(): Promise<void> {
     const { log, node, state } = this.#deps
-    if (this.#halted !== undefined) return
     try {
       this.#voteLog = await this.#openLog()
     } catch (error) {
@@ -125,7 +149,7 @@ export class Validator {
       log.error({ fault: error.fault }, 'this validator signs nothing: its vote log can not be relied on')
       return
     }
-    await state.batch([{ key: SIGNED, value: new Uint8Array([1]) }])
+    await state.batch([{ key: this.#signedKey, value: new Uint8Array([1]) }])
     const replica = this.#makeReplica(this.#voteLog)
     await this.#streams.start()
     await replica.start()
@@ -137,10 +161,14 @@ export class Validator {
     })
   }
 
+  get #signedKey(): Uint8Array {
+    return concat([SIGNED, this.#deps.signer.publicKey])
+  }
+
   async #openLog(): Promise<VoteLog> {
     const { chain, log, signer, state } = this.#deps
-    const mustExist = (await state.get(SIGNED)) !== undefined
-    const dir = join(this.#options.dataDir, 'votes')
+    const mustExist = (await state.get(this.#signedKey)) !== undefined
+    const dir = join(this.#options.dataDir, VOTES_FOLDER)
     return VoteLog.open({ log }, { dir, mustExist, chain: chain.id, publicKey: signer.publicKey })
   }
 
@@ -159,7 +187,7 @@ export class Validator {
         monotonicMs: () => performance.now(),
         setTimer: (atMs, wake) => {
           clearTimeout(this.#timer)
-          this.#timer = setTimeout(wake, Math.max(0, Math.ceil(atMs - performance.now())))
+          this.#timer = globalThis.setTimeout(wake, Math.max(0, Math.ceil(atMs - performance.now())))
         },
         send: (to, message) => this.#send(to, message),
         verify: verifyMany,
@@ -174,9 +202,14 @@ export class Validator {
     for (const [peer, institution] of this.#institutionOf) if (institution === to) this.#streams.send(peer, message)
   }
 
-  #onMessage(from: string, bytes: Uint8Array): void {
+  #onMessage(from: string, bytes: Uint8Array): Promise<void> | undefined {
     const institution = this.#institutionOf.get(from)
-    if (institution !== undefined) this.#replica?.receive(institution, bytes)
+    if (institution === undefined) return undefined
+    this.#replica?.receive(institution, bytes)
+    const pace = this.#paces.get(from) ?? new Pace(PACE, () => performance.now())
+    this.#paces.set(from, pace)
+    const waitMs = pace.take(bytes.length)
+    return waitMs === 0 ? undefined : setTimeout(waitMs, undefined, { ref: false })
   }
 
   #mayJoin(peer: string): boolean {

@@ -129,13 +129,13 @@ export const storeFaults = {
   },
   VOTE_LOG_DAMAGED: {
     says: 'The vote log {path} is damaged at byte {offset}: votes that this validator sent may be lost, so its consensus key never signs again.',
-    todo: "Keep the file. Have the institution's consensus key replaced by a membership change; until then this peer follows the ledger without voting. Look at the health of the disk.",
+    todo: 'Make a new key with "apotheca peer rotate-key", which keeps the file aside, and put it in force with "apotheca validators propose --rotate"; until then this peer follows without voting. Look at the health of the disk.',
     http: 500,
     exit: EXIT.integrity,
   },
   VOTE_LOG_MISSING: {
     says: 'The vote log {path} is gone, though this consensus key has signed before: it never signs again.',
-    todo: "Put the newest file back only if nothing was signed since. Otherwise have the institution's consensus key replaced by a membership change.",
+    todo: 'Put the newest file back only if nothing was signed since. Otherwise make a new key with "apotheca peer rotate-key", and put it in force with "apotheca validators propose --rotate".',
     http: 500,
     exit: EXIT.integrity,
   },

@@ -43,6 +43,8 @@ import {
 } from './vote-log-frames.ts'
 import { lengthOf } from './write-pieces.ts'
 
+/** In the data folder of a peer. */
+export const VOTES_FOLDER = 'votes'
 const FILE_NAME = 'votes.log'
 
 export interface VoteLogDeps {
@@ -276,6 +278,30 @@ export class VoteLog {
   /** Says, for the next start, that all before is durable. Not synced itself: without it the end is merely less well guarded. */
   async #markEnd(file: OpenFile): Promise<void> {
     await this.#finally(() => writeAllAt(file, [encodeVoteLogEnd(this.#salt, this.#bytes)], this.#bytes))
+  }
+}
+
+/**
+ * Sets a log aside whose key will not sign any more, whatever state it is in: another key may begin its own then. No process
+ * has it open.
+ *
+ * @param name - what it is called from now on, in the same folder.
+ * @returns its new path; `undefined` where there is no log.
+ * @throws {StoreError} `STORE_FOLDER_UNUSABLE`
+ */
+export async function setVoteLogAside(
+  dir: string,
+  name: string,
+  fs: FileSystem = nodeFileSystem,
+): Promise<string | undefined> {
+  const path = `${dir}/${name}`
+  try {
+    await fs.rename(`${dir}/${FILE_NAME}`, path)
+    await syncFolder(fs, dir)
+    return path
+  } catch (error) {
+    if (reasonOf(error) === 'ENOENT') return undefined
+    throw new StoreError({ code: 'STORE_FOLDER_UNUSABLE', dir, reason: reasonOf(error) }, { cause: error })
   }
 }
 

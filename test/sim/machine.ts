@@ -54,6 +54,7 @@ export class Machine {
   store = new MemoryStore()
   votes = new VoteDisk()
   process: Process | undefined
+  #latestWallMs = 0
   #clock = { sinceMs: 0, monotonicMs: 5_000, rate: 1, wallAheadMs: START_MS - 4_000 }
 
   constructor(deps: MachineDeps, options: MachineOptions) {
@@ -80,10 +81,16 @@ export class Machine {
     return Math.floor(this.monotonicMs + this.#clock.wallAheadMs)
   }
 
+  /** The latest that its wall clock ever showed. */
+  get latestWallMs(): number {
+    this.#latestWallMs = Math.max(this.#latestWallMs, this.wallMs)
+    return this.#latestWallMs
+  }
+
   /** @param rate - of this machine's seconds; 1 is right. @param wallOffMs - how far the wall clock is ahead. */
   setClock(rate: number, wallOffMs: number): void {
     const { nowMs } = this.#deps.scheduler
-    const monotonicMs = this.monotonicMs
+    const { latestWallMs: _latest, monotonicMs } = this
     this.#clock = { sinceMs: nowMs, monotonicMs, rate, wallAheadMs: START_MS + 1_000 + nowMs + wallOffMs - monotonicMs }
   }
 

@@ -4,7 +4,8 @@
  * Nothing of the ledger is imitated: each machine runs the production replica, chain and mempool; only what they stand on is simulated.
  */
 import type { InstitutionId } from '../../src/core/ids.ts'
-import { faultyMax } from '../../src/ledger/validators.ts'
+import { BLOCK_TIME_AHEAD_MS_MAX } from '../../src/core/limits.ts'
+import { faultyMax, quorumOf } from '../../src/ledger/validators.ts'
 import type { Lane, SignedTx } from '../../src/ledger/transaction.ts'
 import type { Traitor } from './byzantine/attack.ts'
 import { type Consortium, accountTx, consensusSigner, consortiumOf, recordTx } from './consortium.ts'
@@ -49,6 +50,7 @@ export class World {
       faultyMax: faultyMax(validators),
       trace: (what) => this.trace.add(this.scheduler.nowMs, what),
       nowMs: () => this.scheduler.nowMs,
+      latestMs: () => this.#latestMs(),
       indexOf: (epoch, institution) => this.#indexOf(epoch, institution),
     })
     const { random, scheduler } = this
@@ -91,6 +93,14 @@ export class World {
   /** @param forMs - of virtual time. @returns whether it ended since it was done. */
   run(forMs: number, isDone?: () => boolean): Promise<boolean> {
     return this.scheduler.run(this.scheduler.nowMs + forMs, isDone)
+  }
+
+  /** Two validators don't hear each other. */
+  cutBetween(one: number, other: number): void {
+    const [a, b] = [this.consortium.institutions[one], this.consortium.institutions[other]]
+    if (a === undefined || b === undefined) throw new Error('no such validator')
+    this.network.cut(a, b)
+    this.network.cut(b, a)
   }
 
   note(what: string): void {
@@ -198,6 +208,13 @@ export class World {
     this.trace.add(this.scheduler.nowMs, `client of ${machine.name}: ${tx.id.slice(-6)} ${refusal ?? 'waits'}`)
     if (refusal === undefined) this.submitted.push({ tx, machine })
     return refusal === undefined
+  }
+
+  /** What f + 1 honest validators' clocks are beyond already, and two seconds: a quorum with fewer of them there is none. */
+  #latestMs(): number {
+    const walls = this.honest.map((machine) => machine.latestWallMs).sort((a, b) => b - a)
+    const needed = Math.max(1, quorumOf(this.consortium.validators) - faultyMax(this.consortium.validators))
+    return (walls[Math.min(needed, walls.length) - 1] ?? 0) + BLOCK_TIME_AHEAD_MS_MAX
   }
 
   #indexOf(epoch: number, institution: InstitutionId): number | undefined {

@@ -14,7 +14,9 @@ export interface Mutant {
   readonly edits: readonly Edit[]
   /** What the simulation says of it. */
   readonly noticed: RegExp
-  /** Seeds to try, from 0. */
+  /** First seed to try. @default 0 */
+  readonly from?: number
+  /** How many. */
   readonly seedsMax: number
 }
 
@@ -31,18 +33,7 @@ export const MUTANTS: readonly Mutant[] = [
     noticed: /sent (?:finalize|nullify) .* and (?:finalize|nullify)/,
     seedsMax: 60,
   },
-  {
-    name: 'gives up a view that it finalized',
-    edits: [
-      {
-        file: 'src/consensus/simplex.ts',
-        find: 'if (own.nullified || own.finalized !== undefined) return\n',
-        replace: 'if (own.nullified) return\n',
-      },
-    ],
-    noticed: /sent (?:finalize|nullify) .* and (?:finalize|nullify)/,
-    seedsMax: 60,
-  },
+
   {
     name: 'notarizes twice in a view',
     edits: [
@@ -137,12 +128,12 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: 'src/consensus/simplex-proposal.ts',
-        find: 'if (!isAgain && Math.abs(draft.wallMs - header.timeMs) > BLOCK_TIME_AHEAD_MS_MAX) return true\n',
+        find: 'if (!isAgain && !isOfNow(draft, proposal, header)) return true\n',
         replace: '',
       },
     ],
-    noticed: /time/,
-    seedsMax: 100,
+    noticed: /from the future/,
+    seedsMax: 120,
   },
   {
     name: 'passes over votes of past views',
@@ -168,18 +159,7 @@ export const MUTANTS: readonly Mutant[] = [
     noticed: /no progress/,
     seedsMax: 200,
   },
-  {
-    name: 'asks nobody when it is behind',
-    edits: [
-      {
-        file: 'src/consensus/simplex.ts',
-        find: '  if (view > current + 1) ask(draft, from)\n',
-        replace: '',
-      },
-    ],
-    noticed: /no progress/,
-    seedsMax: 200,
-  },
+
   {
     name: 'counts a certificate without checking who signed',
     edits: [

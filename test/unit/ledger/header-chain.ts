@@ -84,6 +84,7 @@ export class HeaderChain implements ProofSource {
   readonly sets: ValidatorSet[]
   readonly reader: ProofSource['reader'] = {
     headerAt: async (height) => this.finals[height - 1],
+    plainHeaderAt: async (height) => this.finals[height - 1],
     headerById: async (id) => this.finals.find((one) => one.id.equals(id)),
     receipt: async (id) => {
       for (const [at, txs] of this.#txs) {
