@@ -5,6 +5,7 @@
 import { benchFailover } from './failover.ts'
 import { type Figure, printFigures } from './figure.ts'
 import { benchGet } from './get.ts'
+import { benchLedger } from './ledger.ts'
 import { benchMemory } from './memory.ts'
 import { benchPut } from './put.ts'
 import { benchSeal } from './seal.ts'
@@ -17,6 +18,7 @@ const BENCHES: Readonly<Record<string, (options: { quick: boolean }) => Promise<
   memory: benchMemory,
   failover: benchFailover,
   state: benchState,
+  ledger: benchLedger,
 }
 
 const flags = process.argv.slice(2).filter((argument) => argument.startsWith('--'))

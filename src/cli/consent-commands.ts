@@ -1,9 +1,9 @@
 /** `consent grant | list`: what the patient lets others read. */
-import { type Command, InvalidArgumentError, Option } from 'commander'
+import { type Command, Option } from 'commander'
 import { parseAccountId, parseRecordId } from '../core/ids.ts'
 import { wrapKey } from '../crypto/envelope.ts'
 import { PURPOSES_OF_USE, type PurposeOfUse, draftConsentGrant, grantKeyContext } from '../domain/grants.ts'
-import { parseDurationMs } from './duration.ts'
+import { durationArgument } from './duration.ts'
 import type { GrantAnswer, NextAnswer } from './ledger-answers.ts'
 import { columns, print, timeText } from './output.ts'
 import { encryptionKeyOf } from './record-commands.ts'
@@ -104,10 +104,4 @@ export function consentCommands(program: Command): void {
         }
       }),
     )
-}
-
-function durationArgument(text: string): number {
-  const ms = parseDurationMs(text)
-  if (ms === undefined) throw new InvalidArgumentError('write a number and a unit: 12h, 30d, 1y')
-  return ms
 }

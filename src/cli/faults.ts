@@ -31,6 +31,9 @@ export type CliFault =
   | { code: 'CHECK_GENESIS_DIFFERS'; chain: string; expected: string }
   | { code: 'PROOF_NAME_WRONG'; expected: string }
   | { code: 'PROOF_ANSWER_OTHER' }
+  | { code: 'ADMIN_KEY_MISSING'; file: string }
+  | { code: 'ADMIN_KEY_UNKNOWN'; file: string }
+  | { code: 'VALIDATORS_CHANGE_NEEDED' }
   | { code: 'INTERRUPTED' }
 export class CliError extends CodedError<CliFault> {}
 
@@ -214,6 +217,24 @@ export const cliFaults = {
     todo: 'Do not trust this peer; tell its operator, and ask another peer.',
     http: 502,
     exit: EXIT.integrity,
+  },
+  ADMIN_KEY_MISSING: {
+    says: 'The keystore {file} holds no admin key.',
+    todo: 'Give the admin-key.json that "apotheca peer init" made for the institution.',
+    http: 400,
+    exit: EXIT.usage,
+  },
+  ADMIN_KEY_UNKNOWN: {
+    says: 'The admin key in {file} is that of no institution of this chain.',
+    todo: 'Give the admin-key.json that belongs to the identity.json in the genesis, and a peer of that chain with --peer.',
+    http: 403,
+    exit: EXIT.denied,
+  },
+  VALIDATORS_CHANGE_NEEDED: {
+    says: 'The proposal would change nothing.',
+    todo: 'Give --add, --remove or --rotate; or --now alone, to end the epoch.',
+    http: 400,
+    exit: EXIT.usage,
   },
   INTERRUPTED: {
     says: 'Interrupted.',

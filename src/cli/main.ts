@@ -9,6 +9,7 @@ import { keyCommands } from './key-commands.ts'
 import { ledgerCommands } from './ledger-commands.ts'
 import { peerCommands } from './peer-commands.ts'
 import { recordCommands } from './record-commands.ts'
+import { validatorCommands } from './validator-commands.ts'
 import { VERSION } from './version.ts'
 
 // Buffers count as external memory, which V8 collects at every 64 MB however small the heap is: twice the CPU time of a get
@@ -38,6 +39,7 @@ recordCommands(program)
 consentCommands(program)
 keyCommands(program)
 ledgerCommands(program)
+validatorCommands(program)
 peerCommands(program)
 
 await program.parseAsync()

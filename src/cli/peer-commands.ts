@@ -1,4 +1,4 @@
-/** `peer init | start | status`, `network create`: the operator's commands. */
+/** `peer init | start | status | rotate-key`, `network create`: the operator's commands. */
 import { type Command, InvalidArgumentError } from 'commander'
 import { join } from 'node:path'
 import type { PeerStatus } from '../peer/peer.ts'
@@ -68,6 +68,8 @@ export function peerCommands(program: Command): void {
       }),
     )
 
+  rotateCommand(peer)
+
   program
     .command('network')
     .summary('the consortium')
@@ -111,6 +113,36 @@ export function peerCommands(program: Command): void {
             ['members', `\n${columns(['institution', 'role', 'peers'], rows)}`],
           ])
         }),
+    )
+}
+
+function rotateCommand(peer: Command): void {
+  peer
+    .command('rotate-key')
+    .summary('make a new consensus key, in place of one that must not vote any more')
+    .description(
+      'Makes a new consensus key and sets the old one and its vote log aside; the daemon must be stopped. The new key votes once a ' +
+        'membership change has put it in force.',
+    )
+    .requiredOption('--config <file>', 'config of the peer')
+    .addHelpText('after', '\nExample:\n  apotheca peer rotate-key --config hospital.json')
+    .action(async (given: { config: string }, command: Command) =>
+      run(command, async (options) => {
+        const { loadPeerConfig } = await import('../peer/config.ts')
+        const { rotateConsensusKey } = await import('../peer/rotate-key.ts')
+        const config = await loadPeerConfig(given.config)
+        const rotated = await rotateConsensusKey(config)
+        const { before, consensusKey, keysAside, votesAside } = rotated
+        print(options.json, { institution: config.institution, ...rotated }, [
+          ['new key', consensusKey],
+          ['old key', `${before} ${dim('(votes no more)')}`],
+          ['aside', [keysAside, ...(votesAside === undefined ? [] : [votesAside])].join(', ')],
+          [
+            'next',
+            `start the peer, and: apotheca validators propose --rotate ${config.institution}=${consensusKey} --now`,
+          ],
+        ])
+      }),
     )
 }
 

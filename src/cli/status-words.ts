@@ -1,6 +1,7 @@
 /** `peer status` in words: where the ledger stands, who leads, who is silent since when, and why nothing becomes final. */
 import type { ConsensusStatus, MissingValidator } from '../consensus/status.ts'
 import { CodedError } from '../core/coded-error.ts'
+import type { CatchUpStatus } from '../peer/catch-up.ts'
 import type { PeerStatus } from '../peer/peer.ts'
 import { bold, cliReport, timeText } from './output.ts'
 
@@ -9,7 +10,7 @@ type Row = readonly [string, string]
 /** What of the status this is about. */
 export type LedgerStatus = Pick<
   PeerStatus,
-  'behind' | 'blockTimeMs' | 'consensus' | 'epoch' | 'height' | 'leader' | 'validators' | 'view'
+  'behind' | 'blockTimeMs' | 'catchingUp' | 'consensus' | 'epoch' | 'height' | 'leader' | 'validators' | 'view'
 > & {
   readonly members: readonly { readonly institution: string; readonly connected: boolean }[]
 }
@@ -24,7 +25,27 @@ export function ledgerRows(status: LedgerStatus, nowMs: number): Row[] {
   const age = height === 0 ? 'no block yet' : `final ${timeText(blockTimeMs)} UTC, ${agoText(nowMs - blockTimeMs)} ago`
   const lag = behind === 0 ? '' : `; ${behind} blocks behind`
   const rows: Row[] = [['ledger', `height ${height}, ${age}${lag}`]]
+  if (status.catchingUp !== undefined) rows.push(['catching up', catchUpText(status.catchingUp)])
   return [...rows, ...(consensus === undefined ? followerRows(status, nowMs) : validatorRows(status, consensus, nowMs))]
+}
+
+function catchUpText(status: CatchUpStatus): string {
+  switch (status.by) {
+    case 'blocks':
+      return `height ${status.height} of ${status.of}, by blocks`
+    case 'epochs':
+      return `by snapshot, follows the validators of epoch ${status.epoch}`
+    case 'snapshot':
+      return `by snapshot of height ${status.height}, chunk ${status.chunk} of ~${status.chunks}`
+    case 'headers':
+      return `by snapshot of height ${status.height}, ${status.left} headers left`
+    case 'damaged': {
+      const { sentence, todo } = cliReport(new CodedError(status.fault))
+      return `${bold('damaged')}: ${sentence} ${todo}`
+    }
+    default:
+      return status satisfies never
+  }
 }
 
 function validatorRows(status: LedgerStatus, consensus: ConsensusStatus, nowMs: number): Row[] {

@@ -36,13 +36,15 @@ import type { ReplicaDeps, ReplicaOptions } from './replica-ports.ts'
 import { VoteRecords } from './vote-records.ts'
 import { signVote } from './votes.ts'
 
-/** Faults of a block that say nothing against it: this chain has moved on, or has no room for it now. */
+/** Faults of a block that say nothing against it: this chain has moved on, has no room for it now, or can't be read. */
 const NOT_THE_BLOCKS: ReadonlySet<string> = new Set([
   'HEADER_PARENT_UNKNOWN',
   'HEADER_KNOWN',
   'HEADER_EPOCH_UNKNOWN',
   'HEADER_EPOCH_NOT_FINAL',
   'CHAIN_PENDING_FULL',
+  'CHAIN_DAMAGED',
+  'STORE_DATABASE_DAMAGED',
 ])
 
 export class Replica {
@@ -57,6 +59,8 @@ export class Replica {
   #caughtUpMs = Number.NEGATIVE_INFINITY
   #sharedAgainMs = Number.NEGATIVE_INFINITY
   readonly #pace = new BlockPace()
+  /** Transactions that have no place in a block on this parent, such as one whose turn a pending block gave to another. */
+  #unplaced: { readonly parent: CID; readonly ids: ReadonlySet<TxId> } | undefined
   #underWay = new Set<Promise<void>>()
 
   constructor(deps: ReplicaDeps, options: ReplicaOptions) {
@@ -74,11 +78,17 @@ export class Replica {
   async start(): Promise<void> {
     const { chain } = this.#deps
     this.#records.load()
+    let { head } = chain
+    let certificate = await chain.reader.certificateAt(head.height)
+    while (head.height !== chain.head.height) {
+      // A block became final meanwhile: the certificate must be the head's, and an epoch is entered once.
+      head = chain.head
+      certificate = await chain.reader.certificateAt(head.height)
+    }
     this.#stopListening = chain.onBlock((block) => this.#onHead(block))
-    const certificate = (await chain.reader.certificateAt(chain.head.height)) ?? null
-    const { height, id, timeMs, view } = chain.head
+    const { height, id, timeMs, view } = head
     const set = chain.validators()
-    if (set !== undefined) this.#enterEpoch(set, { id, height, view, timeMs, certificate })
+    if (set !== undefined) this.#enterEpoch(set, { id, height, view, timeMs, certificate: certificate ?? null })
   }
 
   /** Settles when nothing is under way any more. */
@@ -259,6 +269,7 @@ export class Replica {
     }
     if (effect.for === 'transactions' && proposal.txs.length === 0) {
       await chain.forget(proposal.id)
+      this.#unplaced = { parent, ids: new Set([...this.#unplacedOn(parent), ...txs.map(({ id }) => id)]) }
       this.#happen({ type: 'nothing-to-build', view })
       this.transactionsChanged()
       return
@@ -381,11 +392,17 @@ export class Replica {
     this.#deps.catchUp()
   }
 
-  /** Transactions for a block on this parent: those in its pending ancestors are taken. */
+  #unplacedOn(parent: CID | undefined): ReadonlySet<TxId> {
+    const { ids, parent: tried } = this.#unplaced ?? {}
+    return ids !== undefined && parent !== undefined && tried?.equals(parent) === true ? ids : new Set()
+  }
+
+  /** Transactions for a block on this parent: those in its pending ancestors are taken, and some were tried in vain. */
   #nextTxs(count: number, parent: CID | undefined): ReturnType<Mempool['take']> {
     const { chain, mempool } = this.#deps
     const taken: ReadonlySet<TxId> = parent === undefined ? new Set() : chain.pendingTxs(parent)
-    return mempool.take({ bytes: BLOCK_TX_BYTES_MAX, count, skip: (id) => taken.has(id) })
+    const unplaced = this.#unplacedOn(parent)
+    return mempool.take({ bytes: BLOCK_TX_BYTES_MAX, count, skip: (id) => taken.has(id) || unplaced.has(id) })
   }
 
   #onHead({ final }: AcceptedBlock): void {

@@ -122,6 +122,8 @@ export interface SimplexState {
   readonly transactionsSinceMs: number | undefined
   /** When this validator began with the epoch. */
   readonly startedMs: number
+  /** Votes up to this view are forgotten, and none are made. */
+  readonly floorView: number
   /** When each validator was heard last; `undefined`: not since then. */
   readonly heardMs: readonly (number | undefined)[]
   /** Validators that sent a signature which is not theirs, or a certificate that doesn't hold. */
@@ -261,6 +263,7 @@ export function epochState(given: {
     wanted: new Map(),
     transactionsSinceMs,
     startedMs: nowMs,
+    floorView: 0,
     heardMs: none,
     banned: [],
     askedMs: none,

@@ -10,23 +10,27 @@ import {
 import { parentFor } from './simplex-parent.ts'
 import type { Draft, SimplexState } from './simplex-state.ts'
 
+/** Steps that Δ loses with a final block. */
+const GROWTH_SHRINKS = 0.5
+
 /** The bound on message delay that this view goes by. */
 export function deltaMs({ growth, options }: SimplexState): number {
   const grown = options.deltaMs * CONSENSUS_DELTA_GROWTH ** growth
   return Math.min(grown, Math.max(CONSENSUS_DELTA_MS_MAX, options.deltaMs))
 }
 
-/** Δ after a view was entered: larger with each view without finality after the first, which may be a leader's failure. */
-export function growthInView({ final, growth, view }: SimplexState): number {
-  return view > final.view + 2 ? Math.min(growth + 1, CONSENSUS_GROWTH_MAX) : growth
+/** Δ after a view was entered: larger with each that was given up, and with each without finality after the first. */
+export function growthInView({ final, growth, view }: SimplexState, isGivenUp: boolean): number {
+  return isGivenUp || view > final.view + 2 ? Math.min(growth + 1, CONSENSUS_GROWTH_MAX) : growth
 }
 
 /**
- * Δ after a block became final: a step smaller. On machines or lines that are slower than was configured it stays about as large as
- * it must be; what a long outage made of it is forgotten.
+ * Δ after a block became final: half a step smaller. On machines or lines that are slower than was configured it stays about as
+ * large as it must be: it shrinks where two views of three succeed, as they do with f leaders gone, and grows where only every
+ * other does. What a long outage made of it is forgotten.
  */
 export function growthAfterFinal(growth: number): number {
-  return Math.min(Math.max(0, growth - 1), CONSENSUS_GROWTH_KEPT_MAX)
+  return Math.min(Math.max(0, growth - GROWTH_SHRINKS), CONSENSUS_GROWTH_KEPT_MAX)
 }
 
 /**
@@ -38,9 +42,9 @@ export function dueMs(draft: Draft): number {
   const parent = parentFor(draft, view)
   if (parent === undefined || parent.ending !== undefined) return enteredMs
   const { id, timeMs } = parent.point
-  // Block time is another clock. One that is far off must not stop the chain: no wait is longer than the interval.
-  const parentAgeMs = draft.wallMs - timeMs
-  const after = (intervalMs: number): number => draft.nowMs + Math.min(intervalMs - parentAgeMs, intervalMs)
+  // Block time is another clock. One that is far off must not stop the chain: no wait in a view is longer than the interval.
+  const parentMs = draft.nowMs - (draft.wallMs - timeMs)
+  const after = (intervalMs: number): number => Math.min(parentMs, enteredMs) + intervalMs
   const idleMs = after(options.idleIntervalMs)
   // A notarized block that didn't become final by itself does so with the next one.
   const finishMs = final.id.equals(id) ? idleMs : enteredMs + CONSENSUS_UNFINAL_DELTAS * deltaMs(draft.state)

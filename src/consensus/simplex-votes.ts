@@ -97,8 +97,8 @@ export function halt(draft: Draft, why: 'key-in-use-elsewhere' | 'state-differs'
 
 /** A certificate with a signature of this key for something that it did not vote for: the key is in use elsewhere. */
 function isForeign(draft: Draft, { block, kind, signers, view }: Certificate): boolean {
-  const { me } = draft.state
-  if (!signersOf(signers).includes(me)) return false
+  const { floorView, me } = draft.state
+  if (view <= floorView || !signersOf(signers).includes(me)) return false
   const { finalized, notarized, nullified } = draft.view(view).own
   if (kind === 'nullify') return !nullified
   const own = kind === 'notarize' ? notarized : finalized

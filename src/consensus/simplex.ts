@@ -90,7 +90,7 @@ export function startSimplex(start: SimplexStart, at: EventTime): SimplexStep {
     if (vote.view > draft.state.view) draft.set({ view: vote.view })
   }
   // Later than all that was said, so that a view is not begun twice.
-  if (floorView >= draft.state.view) draft.set({ view: floorView + 1 })
+  draft.set({ floorView, view: Math.max(draft.state.view, floorView + 1) })
   for (const vote of votes) addVote(draft, vote, true)
   draft.set({ resendMs: nowMs })
   return finish(draft)
@@ -177,7 +177,7 @@ function enterNext(draft: Draft): boolean {
 
 function enter(draft: Draft, view: number, by: Extract<SimplexNote, { name: 'view' }>['by']): true {
   draft.set({ view, enteredMs: draft.nowMs })
-  draft.set({ growth: growthInView(draft.state) })
+  draft.set({ growth: growthInView(draft.state, by === 'nullified') })
   draft.emit({ type: 'note', what: { name: 'view', view, by } })
   forgetBlocks(draft)
   return true
@@ -342,12 +342,15 @@ function answer(draft: Draft, to: number, asked: { readonly epoch: number; reado
   const { answeredMs, options, set } = draft.state
   if (asked.epoch > set.epoch || draft.nowMs < (answeredMs[to] ?? -Infinity) + options.deltaMs) return
   draft.set({ answeredMs: answeredMs.with(to, draft.nowMs) })
-  for (const message of above(draft, asked.epoch < set.epoch ? 0 : asked.view))
-    draft.emit({ type: 'send', to, message })
+  above(draft, asked.epoch < set.epoch ? 0 : asked.view, to)
 }
 
-/** What this validator knows and did from a view on: the newest certificates, its own votes, and its proposal. */
-function above(draft: Draft, from: number): ConsensusMessage[] {
+/**
+ * What this validator knows and did from a view on: the newest certificates, its own votes, and its proposal.
+ *
+ * @param to - who lacks it; `undefined`: all.
+ */
+function above(draft: Draft, from: number, to: number | undefined): void {
   const { final, me } = draft.state
   const certificates: Certificate[] = []
   const votes: ConsensusMessage[] = []
@@ -360,13 +363,25 @@ function above(draft: Draft, from: number): ConsensusMessage[] {
       if (vote !== undefined) votes.push({ type: 'vote', vote })
     }
   }
-  const proposal = ownProposal(draft)
-  const sent = certificates.slice(0, CONSENSUS_CERTIFICATES_SENT_MAX)
-  return [
-    ...sent.map((certificate): ConsensusMessage => ({ type: 'certificate', certificate })),
-    ...(proposal === undefined ? [] : [proposal]),
-    ...votes.slice(-CONSENSUS_CERTIFICATES_SENT_MAX),
-  ]
+  for (const certificate of certificates.slice(0, CONSENSUS_CERTIFICATES_SENT_MAX)) {
+    draft.emit({ type: 'send', to, message: { type: 'certificate', certificate } })
+  }
+  proposeTo(draft, to)
+  for (const message of votes.slice(-CONSENSUS_CERTIFICATES_SENT_MAX)) draft.emit({ type: 'send', to, message })
+}
+
+/** Sends the own proposal again to those who may lack it: a block may be a megabyte, and on a slow line it is still on its way. */
+function proposeTo(draft: Draft, to: number | undefined): void {
+  const { set, view } = draft.state
+  const message = ownProposal(draft)
+  const { boxes, proposal } = draft.view(view)
+  if (message === undefined || proposal === undefined) return
+  if (draft.nowMs < proposal.receivedMs + 2 * deltaMs(draft.state)) return
+  const hasVoted = (validator: number): boolean =>
+    boxes.get(`notarize ${proposal.block}`)?.votes.has(validator) === true
+  for (const index of to === undefined ? set.validators.keys() : [to]) {
+    if (index !== draft.state.me && !hasVoted(index)) draft.emit({ type: 'send', to: index, message })
+  }
 }
 
 /** Rule 8; and blocks that were not given are asked of the next validator. */
@@ -374,7 +389,7 @@ function sendAgain(draft: Draft): void {
   wantAgain(draft)
   if (!isUnsettled(draft) || draft.nowMs < draft.state.resendMs) return
   draft.set({ resendMs: draft.nowMs + 2 * deltaMs(draft.state) })
-  for (const message of above(draft, draft.state.final.view)) draft.emit({ type: 'send', to: undefined, message })
+  above(draft, draft.state.final.view, undefined)
 }
 
 /** Whether there is anything above the final block that others may lack. */

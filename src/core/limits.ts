@@ -136,6 +136,8 @@ export const AEAD_UPDATE_BYTES = 64 * 1024
 export const ED25519_KEYS_CACHED_MAX = 4_096
 /** Signatures of one call verified at once: leaves two of libuv's four threads to the disk. */
 export const VERIFICATIONS_AT_ONCE = 2
+/** So few are verified at once without another thread: one millisecond. */
+export const VERIFICATIONS_HERE_MAX = 8
 /** WebCrypto's own bound on one call of getRandomValues. */
 export const RANDOM_FILL_BYTES_MAX = 65_536
 /** Keys of one keystore: a person has three, an institution about ten, each kept through a few rotations. */
@@ -410,6 +412,8 @@ export const CONSENSUS_MESSAGES_PER_SECOND = 2_000
 export const CONSENSUS_BYTES_PER_SECOND = 32 * 1024 * 1024
 /** Transactions that are handed on together. */
 export const TRANSACTIONS_SHARED_MAX = 1_024
+/** Transactions are gathered for so long before they are handed on: a message for each costs three encryptions and as many wakeups. */
+export const TRANSACTIONS_SHARE_WINDOW_MS = 10
 /** What waits is handed on again no more often: a leader that missed it at first has it long before it leads again. */
 export const TRANSACTIONS_SHARE_AGAIN_MS = 2_000
 /** Envelopes that other validators handed on, known by hash: many times what is handed on at once; 2 MB. */

@@ -134,7 +134,8 @@ async function startOf(
   { genesis, reader }: Chain,
   set: ValidatorSet | undefined,
 ): Promise<{ readonly height: number; readonly timeMs: number }> {
-  const found = set === undefined || set.epoch === 0 ? undefined : await reader.headerById(digestCid(DAG_CBOR, set.seed))
+  const found =
+    set === undefined || set.epoch === 0 ? undefined : await reader.headerById(digestCid(DAG_CBOR, set.seed))
   return found === undefined
     ? { height: 0, timeMs: genesis.timeMs }
     : { height: found.header.height, timeMs: found.header.timeMs }

@@ -223,7 +223,7 @@ const ownFaults = {
   },
   CHAIN_DAMAGED: {
     says: 'The chain in this data folder is damaged: {what} at {at}.',
-    todo: 'Move the folder away and start again; the peer fetches all blocks from the others.',
+    todo: 'The peer sets the damaged ledger aside and rebuilds it from the others by itself. Look at the health of the disk.',
     http: 500,
     exit: EXIT.integrity,
   },

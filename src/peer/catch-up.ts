@@ -29,7 +29,7 @@ import { RequestError, request } from '../p2p/request.ts'
 import { PeerError } from './faults.ts'
 import type { LedgerDatabase } from './ledger-database.ts'
 import { type SyncAnswer, decodeSyncAnswer, encodeSyncRequest } from './ledger-messages.ts'
-import { type SnapshotService, remoteSource } from './snapshot-source.ts'
+import { type SnapshotService, type SnapshotServiceOptions, remoteSource } from './snapshot-source.ts'
 import { Takeover, type TakeoverProgress } from './takeover.ts'
 
 export const SYNC_LIMITS = { requestBytesMax: 64, answerBytesMax: SYNC_ANSWER_BYTES_MAX } as const
@@ -54,7 +54,7 @@ export interface CatchUpDeps {
   readonly log: Log
 }
 
-export interface CatchUpOptions {
+export interface CatchUpOptions extends SnapshotServiceOptions {
   /** A gap from which on a snapshot is taken. @default `CATCH_UP_SNAPSHOT_BLOCKS` */
   readonly snapshotBlocks?: number
 }

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { accountDirectory } from '../domain/accounts.ts'
 import { machines } from '../domain/machines.ts'
 import type { Clock, Log } from '../core/ports.ts'
-import { Chain } from '../ledger/chain.ts'
+import { type Chain, isDamage } from '../ledger/chain.ts'
 import { encodeGenesis, parseGenesisJson } from '../ledger/genesis.ts'
 import { Mempool } from '../ledger/mempool.ts'
 import { BlockFetcher } from '../p2p/block-fetcher.ts'
@@ -15,27 +15,32 @@ import { BlockServer } from '../p2p/block-server.ts'
 import { type P2pHost, startHost } from '../p2p/host.ts'
 import { MemberDialer } from '../p2p/member-dialer.ts'
 import { BlockStore, RemoveCapability } from '../store/block-store.ts'
-import { LevelStore } from '../store/level-store.ts'
+import type { LevelStore } from '../store/level-store.ts'
 import { PrefixStore } from '../store/prefix-store.ts'
 import { UploadJournal } from '../store/upload-journal.ts'
 import { BitswapOnDemand } from './bitswap-on-demand.ts'
+import type { CatchUpOptions } from './catch-up.ts'
 import type { PeerConfig } from './config.ts'
 import { ContentService } from './content.ts'
 import { EvidenceReports } from './evidence-reports.ts'
 import { PeerError } from './faults.ts'
 import { type Identity, openIdentity } from './identity.ts'
+import { LedgerDatabase } from './ledger-database.ts'
 import { LedgerNode } from './ledger-node.ts'
 import { ObjectService } from './objects.ts'
+import { openChainOn, openNotes, tryOpenChain } from './open-ledger.ts'
 import type { Peer } from './peer.ts'
 import { ScrubSchedule } from './scrub-schedule.ts'
 import { UploadService } from './uploads.ts'
-import { Validator } from './validator.ts'
+import { Validator, noteSigned } from './validator.ts'
 
 export interface ComposeDeps {
   readonly clock: Clock
   readonly log: Log
   /** Called when the daemon can't go on safely: it should end, and be started again. */
   readonly onFailure: (error: unknown) => void
+  /** @default the limits' */
+  readonly catchUp?: CatchUpOptions
 }
 
 const HOUR_MS = 3_600_000
@@ -68,9 +73,11 @@ async function openAll(
   // The database is opened first: it is the lock on the data folder.
   let freeRoom = async (): Promise<boolean> => false
   const onDiskFull = async (): Promise<boolean> => freeRoom()
-  const state = await LevelStore.open(join(config.dataDir, 'state'), { onDiskFull })
+  const { isSaved, notes: state } = await openNotes({ onDiskFull, log }, join(config.dataDir, 'state'))
   closers.push(async () => state.close())
   const identity = await openIdentity(config)
+  // Whether the key has signed may be among what was lost.
+  if (isSaved) await noteSigned(new PrefixStore(state, 'validator/'), identity.consensus.publicKey)
   // Only who holds this may remove blocks: uploads, of what was never committed.
   const capability = new RemoveCapability()
   const { capacityBytes, fullRatio, reserveFreeBytes } = config.store
@@ -79,10 +86,16 @@ async function openAll(
   closers.push(async () => store.close())
   // On a full disk the store's ballast makes way for the ledger and the journals.
   freeRoom = async () => store.releaseBallast()
-  const chain = await Chain.open(
-    { store: new PrefixStore(state, 'chain/'), clock, log, machines, directory: accountDirectory },
-    { genesisBytes: await readGenesis(config.genesis) },
+  const database = await LedgerDatabase.open(
+    { onDiskFull, log },
+    join(config.dataDir, 'ledger'),
+    new PrefixStore(state, 'chain/'),
   )
+  closers.push(async () => database.close())
+  let onDamage: (error: unknown) => void = () => undefined
+  const chainDeps = { clock, log, machines, directory: accountDirectory }
+  const genesisBytes = await readGenesis(config.genesis)
+  const chain = await openChainOn(database, { ...chainDeps, onDamage: (error) => onDamage(error) }, genesisBytes)
   checkMember(chain, config, identity)
   const host = await openHost(config, chain, identity, log)
   closers.push(async () => host.stop())
@@ -103,7 +116,23 @@ async function openAll(
   closers.push(async () => blocks.stop())
 
   const mempool = new Mempool()
-  const ledger = new LedgerNode({ chain, mempool, host, content, store, clock, log })
+  const ledger = new LedgerNode(
+    {
+      chain,
+      mempool,
+      host,
+      content,
+      store,
+      database,
+      tryOpen: async (other) => tryOpenChain(other, chainDeps, genesisBytes),
+      onFailure: deps.onFailure,
+      clock,
+      log,
+    },
+    deps.catchUp,
+  )
+  onDamage = (error) => ledger.damaged(error)
+  database.whenDamaged(onDamage)
   await ledger.start()
   closers.push(async () => ledger.stop())
   const validator = await startValidator(config, deps, { chain, mempool, ledger, identity, host, state }, closers)
@@ -176,12 +205,14 @@ async function startValidator(
       signer: identity.consensus,
       clock,
       log,
-      onFailure,
+      // A damaged ledger is rebuilt while the daemon runs; consensus begins again behind that.
+      onFailure: (error) => (isDamage(error) ? ledger.damaged(error) : onFailure(error)),
       onEvidence: (evidence) => reports.report(evidence),
     },
     { ...config.ledger, institution, dataDir: config.dataDir },
   )
   await validator.start()
+  ledger.pauseMeanwhile(validator)
   closers.push(async () => validator.stop())
   return validator
 }

@@ -13,6 +13,7 @@ import {
   ENVELOPES_KNOWN_MAX,
   SYNC_BLOCKS_BYTES_MAX,
   SYNC_INTERVAL_MS,
+  TRANSACTIONS_SHARE_WINDOW_MS,
   TX_ANSWER_BYTES_MAX,
   TX_LARGE_BYTES_MAX,
 } from '../core/limits.ts'
@@ -41,14 +42,10 @@ import {
 } from './catch-up.ts'
 import type { ContentService } from './content.ts'
 import { PeerError } from './faults.ts'
+import { HandOver } from './hand-over.ts'
 import { RecentReceipts } from './recent-receipts.ts'
 import { SnapshotService } from './snapshot-source.ts'
-import {
-  decodeSyncRequest,
-  decodeTxAnswer,
-  encodeSyncAnswer,
-  encodeTxAnswer,
-} from './ledger-messages.ts'
+import { decodeSyncRequest, decodeTxAnswer, encodeSyncAnswer, encodeTxAnswer } from './ledger-messages.ts'
 
 export interface LedgerNodeDeps extends Pick<CatchUpDeps, 'database' | 'onFailure' | 'tryOpen'> {
   readonly chain: Chain
@@ -80,10 +77,11 @@ export class LedgerNode {
   readonly #recent = new RecentReceipts()
   /** What other validators handed on lately, by SHA-256 of the envelope, one character a byte; oldest first. */
   readonly #known = new Map<string, TxId>()
-  /** Taken in since the last turn of the event loop: handed on together. */
+  /** Taken in lately: handed on together. */
   #toShare: Uint8Array[] = []
   readonly #snapshots: SnapshotService
   readonly #catchUp: CatchUp
+  readonly #handOver: HandOver
   #timer: NodeJS.Timeout | undefined
   #stopListening: (() => void) | undefined
   /** Settled once the newest block's parts can be fetched from here. */
@@ -92,8 +90,14 @@ export class LedgerNode {
   constructor(deps: LedgerNodeDeps, options: CatchUpOptions = {}) {
     this.#deps = deps
     const { chain, database: store, host, log } = deps
-    this.#snapshots = new SnapshotService({ chain, store, host, log })
+    this.#snapshots = new SnapshotService({ chain, store, host, log }, options)
     this.#catchUp = new CatchUp({ ...deps, snapshots: this.#snapshots }, options)
+    this.#handOver = new HandOver({
+      mempool: deps.mempool,
+      votes: () => this.#votes(),
+      forward: async (envelope) => this.#forward(envelope),
+      log,
+    })
     this.#gossip = new HeaderGossip(
       {
         pubsub: deps.host.services.pubsub,
@@ -128,7 +132,10 @@ export class LedgerNode {
     await this.#snapshots.start()
     this.#gossip.start()
     host.addEventListener('peer:identify', this.#onIdentify)
-    this.#timer = setInterval(() => this.catchUp(), SYNC_INTERVAL_MS)
+    this.#timer = setInterval(() => {
+      this.catchUp()
+      this.#handOver.now()
+    }, SYNC_INTERVAL_MS)
     this.catchUp()
   }
 
@@ -140,12 +147,13 @@ export class LedgerNode {
     const { host } = this.#deps
     host.removeEventListener('peer:identify', this.#onIdentify)
     await Promise.all([host.unhandle(SYNC_PROTOCOL), host.unhandle(TX_PROTOCOL)])
+    await this.#handOver.stop()
     await this.#catchUp.stop()
     await this.#snapshots.stop()
   }
 
-  /** This peer validates: transactions wait here, and its validator is told of them. */
-  serveValidator(validator: ServedValidator): void {
+  /** This peer validates: transactions wait here, and its validator is told of them. @param validator - `undefined`: not any more. */
+  serveValidator(validator: ServedValidator | undefined): void {
     this.#validator = validator
   }
 
@@ -174,22 +182,8 @@ export class LedgerNode {
     const tx = decodeEnvelope(bytes)
     if (this.#votes()) {
       if (await this.#admitTx(tx)) this.#share(bytes)
-      return tx.id
-    }
-    const { host } = this.#deps
-    let refusal: CodedError | undefined
-    for (const peer of this.#validatorPeers()) {
-      try {
-        const { fault } = decodeTxAnswer(await request(host, peer, TX_PROTOCOL, bytes, TX_LIMITS))
-        if (fault === undefined) return tx.id
-        refusal = new CodedError(fault)
-      } catch (error) {
-        if (!(error instanceof RequestError) && !(error instanceof CodecError)) throw error
-        this.#deps.log.warn({ peer: peer.toString(), fault: error.fault.code }, 'a validator took no transaction')
-      }
-    }
-    if (refusal !== undefined) throw refusal
-    throw new PeerError({ code: 'LEDGER_NO_VALIDATOR', institutions: this.#validatorInstitutions().join(', ') })
+    } else await this.#forward(bytes)
+    return tx.id
   }
 
   /** The receipt of a transaction, if it is final. */
@@ -293,6 +287,24 @@ export class LedgerNode {
     }
   }
 
+  /** Gives a transaction to a validator that takes it. @throws as `submit` */
+  async #forward(bytes: Uint8Array): Promise<void> {
+    const { host } = this.#deps
+    let refusal: CodedError | undefined
+    for (const peer of this.#validatorPeers()) {
+      try {
+        const { fault } = decodeTxAnswer(await request(host, peer, TX_PROTOCOL, bytes, TX_LIMITS))
+        if (fault === undefined) return
+        refusal = new CodedError(fault)
+      } catch (error) {
+        if (!(error instanceof RequestError) && !(error instanceof CodecError)) throw error
+        this.#deps.log.warn({ peer: peer.toString(), fault: error.fault.code }, 'a validator took no transaction')
+      }
+    }
+    if (refusal !== undefined) throw refusal
+    throw new PeerError({ code: 'LEDGER_NO_VALIDATOR', institutions: this.#validatorInstitutions().join(', ') })
+  }
+
   #votes(): boolean {
     return this.#validator?.isVoting() === true
   }
@@ -310,7 +322,10 @@ export class LedgerNode {
   #share(bytes: Uint8Array): void {
     this.#toShare.push(bytes)
     if (this.#toShare.length > 1) return
-    setImmediate(() => this.#validator?.share(this.#toShare.splice(0)))
+    setTimeout(() => {
+      const envelopes = this.#toShare.splice(0)
+      this.#validator?.share(envelopes)
+    }, TRANSACTIONS_SHARE_WINDOW_MS)
   }
 
   /** @returns whether it is new here. */
@@ -334,6 +349,7 @@ export class LedgerNode {
     const { final, txs } = block
     mempool.committed(txs, final.header.timeMs)
     this.#recent.add(block)
+    if (final.header.nextValidators !== undefined) this.#handOver.now()
     const keep = async (): Promise<void> => {
       const body = await chain.reader.bodyAt(final.header.height)
       if (body === undefined) return

@@ -7,6 +7,7 @@ import { leaderOf } from '../ledger/validators.ts'
 import type { P2pHost } from '../p2p/host.ts'
 import type { DialStatus, MemberDialer } from '../p2p/member-dialer.ts'
 import type { BlockStore } from '../store/block-store.ts'
+import type { CatchUpStatus } from './catch-up.ts'
 import type { ContentService } from './content.ts'
 import type { Identity } from './identity.ts'
 import type { LedgerNode } from './ledger-node.ts'
@@ -41,6 +42,8 @@ export interface PeerStatus {
   readonly height: number
   readonly blockTimeMs: number
   readonly behind: number
+  /** What this peer does about it, or why it doesn't. */
+  readonly catchingUp?: CatchUpStatus
   readonly validator: boolean
   /** Of the newest final block. */
   readonly view: number
@@ -82,6 +85,7 @@ export function peerStatus(peer: Peer): PeerStatus {
     height: chain.head.height,
     blockTimeMs: chain.head.timeMs,
     behind: ledger.behind,
+    ...(ledger.catchingUp === undefined ? {} : { catchingUp: ledger.catchingUp }),
     validator: validators.includes(institution),
     view: chain.head.view,
     epoch: chain.head.nextEpoch,

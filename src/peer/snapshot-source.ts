@@ -49,6 +49,11 @@ export interface SnapshotSource {
 
 const LIMITS = { requestBytesMax: SNAPSHOT_REQUEST_BYTES_MAX, answerBytesMax: SNAPSHOT_ANSWER_BYTES_MAX } as const
 
+export interface SnapshotServiceOptions {
+  /** @default `SNAPSHOT_CHUNK_BYTES` */
+  readonly chunkBytes?: number
+}
+
 export interface SnapshotServiceDeps {
   readonly chain: Chain
   /** The chain's. */
@@ -61,12 +66,14 @@ export interface SnapshotServiceDeps {
 export class SnapshotService implements SnapshotSource {
   readonly name = 'this peer'
   readonly #deps: SnapshotServiceDeps
+  readonly #chunkBytes: number | undefined
   #stopping = new AbortController()
   #pruning: Promise<void> = Promise.resolve()
   #stopListening: (() => void) | undefined
 
-  constructor(deps: SnapshotServiceDeps) {
+  constructor(deps: SnapshotServiceDeps, options: SnapshotServiceOptions = {}) {
     this.#deps = deps
+    this.#chunkBytes = options.chunkBytes
   }
 
   async start(): Promise<void> {
@@ -105,7 +112,7 @@ export class SnapshotService implements SnapshotSource {
   }
 
   async chunk(height: number, from: Uint8Array): Promise<Uint8Array> {
-    return (await SnapshotMaker.open(this.#deps.store, height)).chunk(from)
+    return (await SnapshotMaker.open(this.#deps.store, height, this.#chunkBytes)).chunk(from)
   }
 
   async headers(from: number): Promise<readonly Uint8Array[]> {

@@ -16,7 +16,7 @@ import type { SimplexOptions } from '../consensus/simplex-state.ts'
 import { statusOf } from '../consensus/simplex-status.ts'
 import type { ConsensusStatus } from '../consensus/status.ts'
 import { verifyMany } from '../crypto/signatures.ts'
-import type { Chain } from '../ledger/chain.ts'
+import { type Chain, isDamage } from '../ledger/chain.ts'
 import type { Mempool } from '../ledger/mempool.ts'
 import { leaderOf, quorumOf } from '../ledger/validators.ts'
 import type { Evidence } from '../ledger/vote.ts'
@@ -47,14 +47,23 @@ export interface ValidatorOptions extends SimplexOptions {
   readonly dataDir: string
 }
 
-/** Each key has a note of its own: another one begins a log of its own. */
 /** A quorum's votes and certificates are a few dozen messages a block; full blocks come every 150 ms. */
 const PACE = {
   messagesPerSecond: CONSENSUS_MESSAGES_PER_SECOND,
   bytesPerSecond: CONSENSUS_BYTES_PER_SECOND,
   burstSeconds: 2,
 }
+/** Each key has a note of its own: another one begins a log of its own. */
 const SIGNED = new TextEncoder().encode('signed/')
+
+/**
+ * Notes that this key may have signed, so that it never signs again without its vote log.
+ *
+ * @param publicKey - of the consensus key, 32 bytes.
+ */
+export async function noteSigned(state: KeyValueStore, publicKey: Uint8Array): Promise<void> {
+  await state.batch([{ key: signedKey(publicKey), value: new Uint8Array([1]) }])
+}
 
 export class Validator {
   readonly #deps: ValidatorDeps
@@ -67,6 +76,7 @@ export class Validator {
   #timer: NodeJS.Timeout | undefined
   #stopListening: (() => void) | undefined
   #starting: Promise<void> | undefined
+  #isPaused = false
   /** Why this key must not vote. */
   #halted: Fault | undefined
 
@@ -95,25 +105,43 @@ export class Validator {
     const { chain, log, node, onFailure } = this.#deps
     this.#stopListening = chain.onBlock(({ final }) => {
       // Once: a peer that catches up passes the ends of many epochs while it begins.
-      if (final.header.nextValidators !== undefined && this.#starting === undefined && this.#isNamed()) {
+      const mayBegin = this.#starting === undefined && !this.#isPaused
+      if (final.header.nextValidators !== undefined && mayBegin && this.#isNamed()) {
         this.#starting = this.#begin().catch(onFailure)
       }
       // An ancestor that became final with its descendant is told of by the descendant.
       if (this.#replica?.state === undefined || final.certificate.kind !== 'finalize') return
       node.publish(final).catch((error: unknown) => log.warn({ err: error }, 'a header was not published'))
     })
-    if (!this.#isNamed()) return
-    this.#starting = this.#begin()
-    await this.#starting
+    await this.resume()
   }
 
   async stop(): Promise<void> {
     this.#stopListening?.()
+    await this.pause()
+  }
+
+  /** Takes no part in consensus for now: the chain is about to be another. */
+  async pause(): Promise<void> {
+    this.#isPaused = true
     await this.#starting
     clearTimeout(this.#timer)
-    await this.#replica?.stop()
+    this.#deps.node.serveValidator(undefined)
+    const [replica, voteLog] = [this.#replica, this.#voteLog]
+    this.#starting = undefined
+    this.#replica = undefined
+    this.#voteLog = undefined
+    await replica?.stop()
     await this.#streams.stop()
-    await this.#voteLog?.close()
+    await voteLog?.close()
+  }
+
+  /** Goes on at the head of the chain as it is now, as after a restart: with all that was said before in its vote log. */
+  async resume(): Promise<void> {
+    this.#isPaused = false
+    if (!this.#isNamed()) return
+    this.#starting = this.#begin()
+    await this.#starting
   }
 
   /** @returns `undefined` while this institution is no validator. */
@@ -140,7 +168,7 @@ export class Validator {
   }
 
   async #begin(): Promise<void> {
-    const { log, node, state } = this.#deps
+    const { log, node, signer, state } = this.#deps
     try {
       this.#voteLog = await this.#openLog()
     } catch (error) {
@@ -149,7 +177,7 @@ export class Validator {
       log.error({ fault: error.fault }, 'this validator signs nothing: its vote log can not be relied on')
       return
     }
-    await state.batch([{ key: this.#signedKey, value: new Uint8Array([1]) }])
+    await noteSigned(state, signer.publicKey)
     const replica = this.#makeReplica(this.#voteLog)
     await this.#streams.start()
     await replica.start()
@@ -161,13 +189,9 @@ export class Validator {
     })
   }
 
-  get #signedKey(): Uint8Array {
-    return concat([SIGNED, this.#deps.signer.publicKey])
-  }
-
   async #openLog(): Promise<VoteLog> {
     const { chain, log, signer, state } = this.#deps
-    const mustExist = (await state.get(this.#signedKey)) !== undefined
+    const mustExist = await hasSigned(state, signer.publicKey)
     const dir = join(this.#options.dataDir, VOTES_FOLDER)
     return VoteLog.open({ log }, { dir, mustExist, chain: chain.id, publicKey: signer.publicKey })
   }
@@ -216,6 +240,19 @@ export class Validator {
     const institution = this.#institutionOf.get(peer)
     const validators = this.#deps.chain.validators()?.validators ?? []
     return validators.some((one) => one.institution === institution)
+  }
+}
+
+function signedKey(publicKey: Uint8Array): Uint8Array {
+  return concat([SIGNED, publicKey])
+}
+
+async function hasSigned(state: KeyValueStore, publicKey: Uint8Array): Promise<boolean> {
+  try {
+    return (await state.get(signedKey(publicKey))) !== undefined
+  } catch (error) {
+    if (!isDamage(error)) throw error
+    return true
   }
 }
 

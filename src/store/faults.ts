@@ -45,7 +45,7 @@ export const storeFaults = {
   },
   STORE_DATABASE_DAMAGED: {
     says: 'The database in {dir} is damaged ({part}).',
-    todo: 'Stop the peer, keep a copy of that folder, and start with an empty one: the peer fetches the ledger again.',
+    todo: 'The peer sets a damaged ledger aside and rebuilds it from the others by itself; of its own notes it saves what can be read when it is started again. Look at the health of the disk.',
     http: 500,
     exit: EXIT.integrity,
   },

@@ -19,6 +19,8 @@ const ENCODING = { keyEncoding: 'view', valueEncoding: 'view' } as const
 /** LevelDB passes on the system's message and no code. */
 const NO_ROOM_PATTERN = /No space left on device|Disk quota exceeded/
 
+const BROKEN_FILE_PATTERN = /\.(ldb|log): (Invalid argument|No such file or directory|Input\/output error)/
+
 export interface LevelStoreOptions {
   /** Asked when the disk is full: whether it has made room (see `BlockStore.releaseBallast`). @default none can be made */
   readonly onDiskFull?: () => Promise<boolean>
@@ -48,6 +50,19 @@ export class LevelStore implements KeyValueStore {
   static async open(dir: string, options: LevelStoreOptions = {}): Promise<LevelStore> {
     await makeFolder(nodeFileSystem, dir)
     return new LevelStore(dir, await openDatabase(dir), options)
+  }
+
+  /**
+   * Makes a damaged database one that opens, with what can still be read; the rest is gone, unseen.
+   *
+   * @throws {StoreError} `STORE_DATABASE_DAMAGED`
+   */
+  static async salvage(dir: string): Promise<void> {
+    try {
+      await ClassicLevel.repair(dir)
+    } catch (error) {
+      throw new StoreError({ code: 'STORE_DATABASE_DAMAGED', dir, part: 'manifest or log' }, { cause: error })
+    }
   }
 
   /** @throws {StoreError} `STORE_DATABASE_DAMAGED`, `STORE_READ_FAILED`, `STORE_CLOSED` */
@@ -174,7 +189,7 @@ export class LevelStore implements KeyValueStore {
 
   #readFault(error: unknown): StoreError {
     if (error instanceof StoreError) return error
-    if (codeOf(error) === 'LEVEL_CORRUPTION') return this.#damaged('table', error)
+    if (codeOf(error) === 'LEVEL_CORRUPTION' || isBrokenFile(error)) return this.#damaged('table', error)
     return new StoreError({ code: 'STORE_READ_FAILED', reason: codeOf(error) }, { cause: error })
   }
 }
@@ -187,7 +202,7 @@ async function openDatabase(dir: string): Promise<Database> {
   } catch (error) {
     const code = codeOf(error)
     if (code === 'LEVEL_LOCKED') throw new StoreError({ code: 'STORE_FOLDER_IN_USE', dir }, { cause: error })
-    if (code === 'LEVEL_CORRUPTION') {
+    if (code === 'LEVEL_CORRUPTION' || isBrokenFile(error)) {
       throw new StoreError({ code: 'STORE_DATABASE_DAMAGED', dir, part: 'manifest or log' }, { cause: error })
     }
     throw new StoreError({ code: 'STORE_FOLDER_UNUSABLE', dir, reason: code }, { cause: error })
@@ -211,6 +226,11 @@ function plain(bytes: Uint8Array): Uint8Array {
 function codeOf(error: unknown): string {
   if (error instanceof Error && error.cause instanceof Error && 'code' in error.cause) return reasonOf(error.cause)
   return reasonOf(error)
+}
+
+/** A table that is shorter than its index says, or gone, or on a sector that can't be read. */
+function isBrokenFile(error: unknown): boolean {
+  return error instanceof Error && BROKEN_FILE_PATTERN.test(`${error.message} ${String(error.cause)}`)
 }
 
 function isNoRoom(error: unknown): boolean {

@@ -303,7 +303,7 @@ test('a chain read over HTTP is judged as it is', async () => {
   await once(server, 'listening')
   const address = server.address()
   if (address === null || typeof address === 'string') throw new Error('no port')
-  const seen = await seePeer('p', `http://127.0.0.1:${address.port}`)
+  const seen = await seePeer('p', `http://127.0.0.1:${address.port}`, 'token')
   expect(seen.blocks).toHaveLength(5)
   expect(verdict([seen])).toBe('')
 })

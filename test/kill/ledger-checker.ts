@@ -101,10 +101,15 @@ export function checkLedger(evidence: Evidence): string[] {
   return wrong
 }
 
-/** Reads a daemon's whole chain over HTTP. @param api - such as `http://127.0.0.1:8080`, with the path of the API where it has one. */
-export async function seePeer(name: string, api: string): Promise<SeenPeer> {
+/**
+ * Reads a daemon's whole chain over HTTP.
+ *
+ * @param api - such as `http://127.0.0.1:8080/api/v1`.
+ * @param token - of the API.
+ */
+export async function seePeer(name: string, api: string, token: string): Promise<SeenPeer> {
   const get = async <T>(path: string): Promise<T> => {
-    const answer = await fetch(`${api}${path}`)
+    const answer = await fetch(`${api}${path}`, { headers: { authorization: `Bearer ${token}` } })
     if (!answer.ok) throw new Error(`${name} ${path}: HTTP ${answer.status} ${await answer.text()}`)
     return dagJson.decode<T>(new Uint8Array(await answer.arrayBuffer()))
   }

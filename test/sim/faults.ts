@@ -47,8 +47,9 @@ const oneWay = harmless((world, durationMs) => {
   const deaf = random.pick(all)
   const isMute = random.chance(0.5)
   world.note(`${deaf} ${isMute ? 'is not heard' : 'hears nothing'}`)
-  for (const other of all) if (isMute) network.cut(deaf, other)
-  else network.cut(other, deaf)
+  for (const other of all)
+    if (isMute) network.cut(deaf, other)
+    else network.cut(other, deaf)
   world.scheduler.after(durationMs * 0.6, () => network.mend())
 })
 
@@ -180,17 +181,25 @@ async function changeEpoch(world: World): Promise<void> {
   } else if (faultyMax(present.length - 1) >= world.byzantineCount && present.length > 1 && world.random.chance(0.5)) {
     changes.push({ kind: 'remove', institution: world.random.pick(present) })
   }
-  const seqOf = async (machine: Machine): Promise<number> =>
-    world.nextSeq(machine, 0)
-  world.note(`${by.name} proposes to end the epoch, with ${changes.map((one) => `${one.kind} ${one.institution}`).join()}`)
-  const proposal = await proposeTx(world.consortium, by.institution, await seqOf(by), { base: since, changes, now: true })
+  const seqOf = async (machine: Machine): Promise<number> => world.nextSeq(machine, 0)
+  world.note(
+    `${by.name} proposes to end the epoch, with ${changes.map((one) => `${one.kind} ${one.institution}`).join()}`,
+  )
+  const proposal = await proposeTx(world.consortium, by.institution, await seqOf(by), {
+    base: since,
+    changes,
+    now: true,
+  })
   await world.submit(by, proposal)
   for (const [index, other] of world.machines.filter((one) => one !== by).entries()) {
     world.scheduler.after(400 + 50 * index, () => {
       world.whenDone(
         (async () => {
           if (other.process?.chain === undefined) return
-          await world.submit(other, await approveTx(world.consortium, other.institution, await seqOf(other), proposal.id))
+          await world.submit(
+            other,
+            await approveTx(world.consortium, other.institution, await seqOf(other), proposal.id),
+          )
         })(),
       )
     })

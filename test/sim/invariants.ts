@@ -10,6 +10,7 @@
  * - Where two blocks are final at one height, votes that exclude each other are known of more than f validators.
  */
 import { decode } from '@ipld/dag-cbor'
+import type { CID } from 'multiformats/cid'
 import type { InstitutionId } from '../../src/core/ids.ts'
 import type { FinalHeader } from '../../src/ledger/header.ts'
 import type { SignedTx } from '../../src/ledger/transaction.ts'
@@ -20,7 +21,7 @@ interface SeenVote {
   readonly epoch: number
   readonly view: number
   readonly kind: string
-  readonly block?: unknown
+  readonly block?: CID
   readonly signer: number
   readonly sig: Uint8Array
 }
@@ -37,10 +38,15 @@ interface SeenMessage {
   readonly type: string
   readonly header?: Uint8Array
   readonly vote?: SeenVote
-  readonly certificate?: { readonly epoch: number; readonly view: number; readonly kind: string; readonly block?: unknown }
+  readonly certificate?: {
+    readonly epoch: number
+    readonly view: number
+    readonly kind: string
+    readonly block?: CID
+  }
   readonly epoch?: number
   readonly view?: number
-  readonly block?: unknown
+  readonly block?: CID
 }
 
 export interface WatchOptions {
@@ -107,7 +113,8 @@ export class Watch {
     const { epoch = message?.certificate?.epoch, view = message?.certificate?.view } = message?.vote ?? message ?? {}
     const kind = message?.vote?.kind ?? message?.certificate?.kind ?? ''
     const block = message?.vote?.block ?? message?.certificate?.block ?? message?.block
-    const what = message === undefined ? `${bytes.length} bytes` : `${message.type} ${kind} ${epoch}.${view} ${short(block)}`
+    const what =
+      message === undefined ? `${bytes.length} bytes` : `${message.type} ${kind} ${epoch}.${view} ${short(block)}`
     this.#options.trace(`${machine.name} → ${to}: ${what}`)
     const vote = message?.vote
     if (vote === undefined || message === undefined) return
@@ -123,11 +130,18 @@ export class Watch {
   }
 
   /** A machine holds a block to be final. */
-  final(machine: Machine, { header, headerBytes, id }: FinalHeader, stateRoot: Uint8Array, txs: readonly SignedTx[]): void {
+  final(
+    machine: Machine,
+    { header, headerBytes, id }: FinalHeader,
+    stateRoot: Uint8Array,
+    txs: readonly SignedTx[],
+  ): void {
     const { height } = header
-    this.#options.trace(`${machine.name} final ${height} ${short(id)} view ${header.epoch}.${header.view} with ${txs.length}`)
+    this.#options.trace(
+      `${machine.name} final ${height} ${short(id)} view ${header.epoch}.${header.view} with ${txs.length}`,
+    )
     if (machine.isByzantine) return
-    const said = decode<{ parent: unknown; stateRoot: Uint8Array; timeMs: number }>(headerBytes)
+    const said = decode<{ parent: CID; stateRoot: Uint8Array; timeMs: number }>(headerBytes)
     const block = { id: String(id), parent: String(said.parent), stateRoot: textOf(stateRoot), by: machine.name }
     const known = this.#byHeight.get(height)
     if (known === undefined) {
@@ -155,12 +169,15 @@ export class Watch {
 
   reported(machine: Machine, { first, second }: Evidence): void {
     this.#reports++
-    this.#options.trace(`${machine.name} reports validator ${first.signer}: ${first.kind} and ${second.kind} in ${first.view}`)
+    this.#options.trace(
+      `${machine.name} reports validator ${first.signer}: ${first.kind} and ${second.kind} in ${first.view}`,
+    )
     if (!this.#isConflict(first, second)) this.violate(`${machine.name} reports what is no conflict`)
   }
 
   failed(machine: Machine, error: unknown): void {
-    const text = error instanceof Error ? `${error.message} ${error.stack?.split('\n')[1]?.trim() ?? ''}` : String(error)
+    const text =
+      error instanceof Error ? `${error.message} ${error.stack?.split('\n')[1]?.trim() ?? ''}` : String(error)
     if (text.startsWith('simulated:')) return
     this.violate(`${machine.name} failed: ${text}`)
   }
@@ -216,7 +233,9 @@ export class Watch {
     before.push(vote)
     this.#sentBy.set(key, before)
     if (other === undefined || machine.isByzantine) return
-    this.violate(`${machine.name} sent ${vote.kind} ${short(vote.block)} and ${other.kind} ${short(other.block)} in ${key}`)
+    this.violate(
+      `${machine.name} sent ${vote.kind} ${short(vote.block)} and ${other.kind} ${short(other.block)} in ${key}`,
+    )
   }
 
   /** Two blocks in one view, or a view both finalized and given up. */
@@ -265,6 +284,6 @@ function textOf(bytes: Uint8Array): string {
 }
 
 /** The end of a CID: its beginning is the same in all. */
-function short(block: unknown): string {
-  return block === undefined ? '' : String(block).slice(-6)
+function short(block: CID | undefined): string {
+  return block === undefined ? '' : `${block}`.slice(-6)
 }

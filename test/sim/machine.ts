@@ -101,7 +101,10 @@ export class Machine {
   start(): void {
     if (this.process !== undefined) return
     this.trace('starts')
-    const started: Process = new Process(this.#host(() => this.process === started), this.#processOptions())
+    const started: Process = new Process(
+      this.#host(() => this.process === started),
+      this.#processOptions(),
+    )
     this.process = started
     started.start()
   }

@@ -1,6 +1,6 @@
 /** What runs on a machine between a start and a crash: the production code over this machine's ports. */
 import { Replica } from '../../src/consensus/replica.ts'
-import { type SimplexOptions, SIMPLEX_DEFAULTS } from '../../src/consensus/simplex-state.ts'
+import { SIMPLEX_DEFAULTS } from '../../src/consensus/simplex-state.ts'
 import { CodecError } from '../../src/core/codec.ts'
 import { CodedError, faultOf } from '../../src/core/coded-error.ts'
 import type { InstitutionId } from '../../src/core/ids.ts'
@@ -56,7 +56,10 @@ export class Process {
   #timer = 0
   #catchingUp = false
 
-  constructor(host: ProcessHost, options: { readonly institution: InstitutionId; readonly traitor: Traitor | undefined }) {
+  constructor(
+    host: ProcessHost,
+    options: { readonly institution: InstitutionId; readonly traitor: Traitor | undefined },
+  ) {
     this.#host = host
     this.#institution = options.institution
     this.#traitor = options.traitor
@@ -123,7 +126,10 @@ export class Process {
     const reader = this.#chain?.reader
     if (reader === undefined) return blocks
     let endOfFinal = 0
-    for await (const { certificate, certificateBytes, header, headerBytes } of reader.headers(from, from + SYNC_BLOCKS - 1)) {
+    for await (const { certificate, certificateBytes, header, headerBytes } of reader.headers(
+      from,
+      from + SYNC_BLOCKS - 1,
+    )) {
       const body = await reader.bodyAt(header.height)
       if (body === undefined) break
       blocks.push({ header: headerBytes, certificate: certificateBytes, body: body.bytes })
@@ -133,22 +139,21 @@ export class Process {
   }
 
   #takeFinal(blocks: readonly BlockBytes[]): void {
-    const done = (): void => {
+    this.#accept(blocks).catch((error: unknown) => this.#fail(error))
+  }
+
+  async #accept(blocks: readonly BlockBytes[]): Promise<void> {
+    try {
+      const count = (await this.#chain?.acceptBlocks(blocks)) ?? 0
       this.#catchingUp = false
+      if (count > 0 && blocks.length === SYNC_BLOCKS) this.catchUp()
+    } catch (error) {
+      this.#catchingUp = false
+      const fault = faultOf(error)
+      if (fault === undefined) throw error
+      // Another machine's blocks hold, unless blocks became final here meanwhile, or the world is forked.
+      this.#host.machine.trace(`final blocks were not taken (${fault.code})`)
     }
-    const taking = this.#chain?.acceptBlocks(blocks)
-    taking?.then(
-      (count) => {
-        done()
-        if (count > 0 && blocks.length === SYNC_BLOCKS) this.catchUp()
-      },
-      (error: unknown) => {
-        done()
-        const fault = faultOf(error)
-        // Blocks that another machine gives must hold, unless that one is a traitor or the world is forked.
-        this.#host.machine.trace(`final blocks were not taken (${fault?.code ?? String(error)})`)
-      },
-    )
   }
 
   async #begin(): Promise<void> {
@@ -162,13 +167,14 @@ export class Process {
       this.#mempool.committed(txs, final.header.timeMs)
       this.#host.watch.final(this.#host.machine, final, chain.head.stateRoot, txs)
     })
-    const replica = new Replica(this.#replicaDeps(chain), { ...options, institution: this.#institution })
+    const replica = new Replica(this.#replicaDeps(chain), { ...SIMPLEX_DEFAULTS, institution: this.#institution })
     this.#treason = this.#traitor?.({
       institution: this.#institution,
       chain,
       signer: this.#host.signer,
       random: this.#host.random,
       replica,
+      wallMs: () => clock.nowMs(),
       after: this.#host.after,
       send: this.#host.send,
     })
@@ -256,5 +262,3 @@ export class Process {
     machine.crash('consensus failed')
   }
 }
-
-const options: SimplexOptions = { ...SIMPLEX_DEFAULTS }

@@ -39,7 +39,14 @@ export function scenarioOf(seed: number): Scenario {
     const used = faults.reduce((sum, name) => sum + (FAULTS[name]?.compromises ?? 0), 0)
     if (!faults.includes(extra) && used + (FAULTS[extra]?.compromises ?? 0) <= budget) faults.push(extra)
   }
-  return { seed, validators, faults, attacks, faultyMs: random.between(3_000, 7_000), transactions: random.between(4, 10) }
+  return {
+    seed,
+    validators,
+    faults,
+    attacks,
+    faultyMs: random.between(3_000, 7_000),
+    transactions: random.between(4, 10),
+  }
 }
 
 export function describeScenario({ attacks, faults, validators }: Scenario): string {

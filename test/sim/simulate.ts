@@ -21,10 +21,12 @@ export interface Outcome {
 }
 
 export async function simulate(scenario: Scenario, print?: (line: string) => void): Promise<Outcome> {
-  const traitors = new Map([...scenario.attacks].flatMap(([index, name]) => {
-    const traitor = ATTACKS[name]
-    return traitor === undefined ? [] : [[index, traitor] as const]
-  }))
+  const traitors = new Map(
+    [...scenario.attacks].flatMap(([index, name]) => {
+      const traitor = ATTACKS[name]
+      return traitor === undefined ? [] : [[index, traitor] as const]
+    }),
+  )
   const { faultyMs, seed, validators } = scenario
   const world = new World({ seed, validators, traitors, ...(print === undefined ? {} : { print }) })
   world.note(describeScenario(scenario))

@@ -12,6 +12,7 @@ import { sealKeystore } from '../../../src/crypto/keystore.ts'
 import { generateSigningKey } from '../../../src/crypto/signatures.ts'
 import { draftAccountCreate } from '../../../src/domain/accounts.ts'
 import { type Gateway, startGateway } from '../../../src/gateway/server.ts'
+import type { CatchUpOptions } from '../../../src/peer/catch-up.ts'
 import { startPeer } from '../../../src/peer/compose.ts'
 import type { PeerConfig } from '../../../src/peer/config.ts'
 import { type PublicIdentity, createIdentity } from '../../../src/peer/identity.ts'
@@ -40,6 +41,15 @@ export interface NetworkOptions {
   readonly extraPeers?: readonly string[]
   /** How many of the peers validate, from the first. @default 1 */
   readonly validators?: number
+  /** How many of the peers are started, from the first. @default all */
+  readonly started?: number
+  /** How long ago the network was founded. @default a second */
+  readonly ageMs?: number
+  readonly catchUp?: CatchUpOptions
+  /** @default nothing is logged */
+  readonly log?: Log
+  /** Called before any peer is started. */
+  readonly prepare?: (network: TestNetwork) => Promise<void>
 }
 
 export class TestNetwork implements AsyncDisposable {
@@ -47,10 +57,12 @@ export class TestNetwork implements AsyncDisposable {
   readonly peers: TestPeer[] = []
   readonly configs: PeerConfig[]
   readonly #running = new Set<TestPeer>()
+  readonly #options: NetworkOptions
 
-  private constructor(folder: string, configs: PeerConfig[]) {
+  private constructor(folder: string, configs: PeerConfig[], options: NetworkOptions) {
     this.folder = folder
     this.configs = configs
+    this.#options = options
   }
 
   static async start(options: NetworkOptions): Promise<TestNetwork> {
@@ -73,10 +85,11 @@ export class TestNetwork implements AsyncDisposable {
       }),
     )
     const extraPeers = new Map([['h0', options.extraPeers ?? []]])
-    const { json } = await makeGenesis(template, identities, { nowMs: Date.now() - 1_000, extraPeers })
+    const { json } = await makeGenesis(template, identities, { nowMs: Date.now() - (options.ageMs ?? 1_000), extraPeers })
     await writeFile(join(folder, 'genesis.json'), json)
-    const network = new TestNetwork(folder, configs)
-    for (let index = 0; index < options.peers; index++) await network.startPeer(index)
+    const network = new TestNetwork(folder, configs, options)
+    await options.prepare?.(network)
+    for (let index = 0; index < (options.started ?? options.peers); index++) await network.startPeer(index)
     return network
   }
 
@@ -86,19 +99,18 @@ export class TestNetwork implements AsyncDisposable {
     return peer
   }
 
-  /** Starts a peer, or starts it again; it dials all that run. */
-  async startPeer(index: number): Promise<TestPeer> {
+  /** Starts a peer, or starts it again. @param dials - addresses. @default those of all that run */
+  async startPeer(index: number, dials?: readonly string[]): Promise<TestPeer> {
     const base = this.configs[index]
     if (base === undefined) throw new Error(`no peer ${index}`)
-    const running = [...this.#running]
-    const members = running.map((other) => ({
-      institution: other.config.institution,
-      address: String(other.peer.host.getMultiaddrs()[0]),
-    }))
+    const running = [...this.#running].map((other) => String(other.peer.host.getMultiaddrs()[0]))
+    const members = (dials ?? running).map((address) => ({ institution: base.institution, address }))
     const config = { ...base, members }
+    const { catchUp, log = quiet } = this.#options
     const peer = await startPeer(config, {
       clock,
-      log: quiet,
+      log,
+      ...(catchUp === undefined ? {} : { catchUp }),
       onFailure: (error) => {
         throw error
       },

@@ -23,6 +23,7 @@ export interface Means {
   readonly random: Random
   /** The honest code that it runs. */
   readonly replica: Replica
+  readonly wallMs: () => number
   readonly after: (delayMs: number, run: () => void) => void
   readonly send: (to: InstitutionId, bytes: Uint8Array, delayMs?: number) => void
 }
@@ -67,7 +68,8 @@ export function othersOf(means: Means): InstitutionId[] {
 /** Signs whatever the ballot says; nothing where this key doesn't vote in that epoch. */
 export async function signAnything(means: Means, ballot: Ballot): Promise<Vote | undefined> {
   const set = means.chain.validators(ballot.epoch)
-  if (set === undefined || !set.validators.some(({ institution }) => institution === means.institution)) return undefined
+  if (set === undefined || !set.validators.some(({ institution }) => institution === means.institution))
+    return undefined
   return signVote(means.signer, means.chain.id, set, ballot)
 }
 
@@ -121,8 +123,12 @@ export function forging(forge: Forge, isFor: (means: Means, to: InstitutionId) =
         const { view } = message.vote
         const work = forged.get(view) ?? forgedProposal(means, forge, message)
         forged.set(view, work)
+        const isBoth = means.random.chance(0.3)
         work.then(
-          (other) => means.send(to, other ?? bytes),
+          (other) => {
+            means.send(to, other ?? bytes)
+            if (isBoth && other !== undefined) means.send(to, bytes, 2)
+          },
           () => means.send(to, bytes),
         )
         return []

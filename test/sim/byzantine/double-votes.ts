@@ -19,7 +19,8 @@ export const doubleVotes: Traitor = (means) => {
 export function voteForAll(means: Means, voted: Set<string>, { block, epoch, view }: Ballot): void {
   for (const kind of KINDS) {
     if (kind !== 'nullify' && block === undefined) continue
-    const ballot: Ballot = kind === 'nullify' || block === undefined ? { epoch, view, kind } : { epoch, view, kind, block }
+    const ballot: Ballot =
+      kind === 'nullify' || block === undefined ? { epoch, view, kind } : { epoch, view, kind, block }
     const name = `${epoch} ${view} ${kind} ${ballot.block ?? ''}`
     if (voted.has(name)) continue
     voted.add(name)

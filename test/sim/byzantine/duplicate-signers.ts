@@ -29,6 +29,7 @@ function forgedOf(means: Means, { block, epoch, kind, sig, signer, view }: Vote)
   const sigs = Array.from({ length: quorum }, () => sig)
   // For another kind the one signature that is real isn't either.
   const other = random.pick(['finalize', kind] as const)
-  const ofBlock = block === undefined ? { kind: 'nullify' as const } : { kind: other === 'nullify' ? kind : other, block }
+  const ofBlock =
+    block === undefined ? { kind: 'nullify' as const } : { kind: other === 'nullify' ? kind : other, block }
   return { epoch, view, ...ofBlock, signers, sigs }
 }

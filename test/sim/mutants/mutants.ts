@@ -14,9 +14,9 @@ export interface Mutant {
   readonly edits: readonly Edit[]
   /** What the simulation says of it. */
   readonly noticed: RegExp
-  /** First seed to try. @default 0 */
-  readonly from?: number
-  /** How many. */
+  /** Seeds to try, until one notices: `from`, and on in steps, for as long as there are `seedsMax`. */
+  readonly from: number
+  readonly step: number
   readonly seedsMax: number
 }
 
@@ -31,7 +31,9 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
     noticed: /sent (?:finalize|nullify) .* and (?:finalize|nullify)/,
-    seedsMax: 60,
+    from: 0,
+    step: 1,
+    seedsMax: 20,
   },
 
   {
@@ -39,12 +41,19 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: 'src/consensus/simplex-proposal.ts',
-        find: "draft.editOwn(view, { notarized: id, proposed: true })\n  draft.emit({ type: 'cast'",
-        replace: "draft.editOwn(view, { proposed: true })\n  draft.emit({ type: 'cast'",
+        find: 'if (draft.view(view).proposal !== undefined || draft.view(view).own.notarized !== undefined) return\n',
+        replace: '',
+      },
+      {
+        file: 'src/consensus/simplex-proposal.ts',
+        find: 'if (proposal === undefined || own.notarized !== undefined) return false\n',
+        replace: 'if (proposal === undefined || own.notarized?.equals(proposal.block) === true) return false\n',
       },
     ],
-    noticed: /./,
-    seedsMax: 60,
+    noticed: /sent notarize .* and notarize/,
+    from: 1,
+    step: 32,
+    seedsMax: 20,
   },
   {
     name: 'takes a block over views that were not given up',
@@ -61,7 +70,9 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
     noticed: /./,
-    seedsMax: 200,
+    from: 19,
+    step: 32,
+    seedsMax: 25,
   },
   {
     name: 'sends votes before they are durable',
@@ -73,7 +84,9 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
     noticed: /not durable/,
-    seedsMax: 10,
+    from: 0,
+    step: 1,
+    seedsMax: 5,
   },
   {
     name: 'forgets its votes at a restart',
@@ -85,7 +98,9 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
     noticed: /sent .* and |signs nothing any more/,
-    seedsMax: 100,
+    from: 12,
+    step: 30,
+    seedsMax: 30,
   },
   {
     name: 'has a quorum of one too few',
@@ -97,7 +112,9 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
     noticed: /fork|differ|no progress|faulty|signs nothing/,
-    seedsMax: 200,
+    from: 1,
+    step: 2,
+    seedsMax: 60,
   },
   {
     name: 'builds on a block that ends its epoch before it is final',
@@ -109,7 +126,9 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
     noticed: /no progress|failed/,
-    seedsMax: 200,
+    from: 28,
+    step: 30,
+    seedsMax: 30,
   },
   {
     name: 'takes a block whatever state it leads to',
@@ -121,7 +140,9 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
     noticed: /another state than its header/,
-    seedsMax: 100,
+    from: 17,
+    step: 32,
+    seedsMax: 20,
   },
   {
     name: 'takes a block of any time',
@@ -133,7 +154,9 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
     noticed: /from the future/,
-    seedsMax: 120,
+    from: 21,
+    step: 32,
+    seedsMax: 20,
   },
   {
     name: 'passes over votes of past views',
@@ -145,7 +168,9 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
     noticed: /no progress/,
-    seedsMax: 200,
+    from: 0,
+    step: 1,
+    seedsMax: 20,
   },
   {
     name: 'sends nothing again',
@@ -157,7 +182,9 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
     noticed: /no progress/,
-    seedsMax: 200,
+    from: 0,
+    step: 1,
+    seedsMax: 20,
   },
 
   {
@@ -170,7 +197,9 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
     noticed: /./,
-    seedsMax: 200,
+    from: 23,
+    step: 32,
+    seedsMax: 25,
   },
 ]
 

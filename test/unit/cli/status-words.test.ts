@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import type { ConsensusStatus } from '../../../src/consensus/status.ts'
 import { type InstitutionId, parseInstitutionId } from '../../../src/core/ids.ts'
+import { PeerError } from '../../../src/peer/faults.ts'
 import { type LedgerStatus, ledgerRows } from '../../../src/cli/status-words.ts'
 
 const at = (time: string): number => Date.parse(`2027-03-01T${time}Z`)
@@ -98,4 +99,18 @@ test('a peer that has no vote says what headers and connections tell', () => {
     validators: 'not connected: hospital-b (1 of 4)',
   })
   expect(ledgerRows({ ...status, height: 0, view: 0 }, NOW_MS)[0]).toEqual(['ledger', 'height 0, no block yet'])
+})
+
+test('a peer that catches up says how, and how far it is', () => {
+  const text = (catchingUp: NonNullable<LedgerStatus['catchingUp']>): string | undefined =>
+    Object.fromEntries(ledgerRows({ ...status, catchingUp }, NOW_MS))['catching up']
+  expect(text({ by: 'blocks', height: 1_200, of: 5_000 })).toBe('height 1200 of 5000, by blocks')
+  expect(text({ by: 'epochs', epoch: 7 })).toBe('by snapshot, follows the validators of epoch 7')
+  expect(text({ by: 'snapshot', height: 9_000, chunk: 3, chunks: 40 })).toBe(
+    'by snapshot of height 9000, chunk 3 of ~40',
+  )
+  expect(text({ by: 'headers', height: 9_000, left: 700 })).toBe('by snapshot of height 9000, 700 headers left')
+  expect(text({ by: 'damaged', fault: new PeerError({ code: 'LEDGER_NOT_FOUND', reason: 'CHAIN_DAMAGED' }).fault })).toBe(
+    'damaged: The ledger of this peer is damaged (CHAIN_DAMAGED), and no member that is connected shows that it has it. Let at least one other member be connected: the peer then rebuilds its ledger by itself. If no other has it, bring back the data folder from a copy.',
+  )
 })

@@ -27,6 +27,7 @@ import { parsePeerConfig } from '../../../src/peer/config.ts'
 import { loadVectors } from '../../vectors/load.ts'
 import { samples } from '../ledger/samples.ts'
 import { frameDecoders } from './frame-decoders.ts'
+import { peerDecoders } from './peer-decoders.ts'
 import { storedDecoders } from './stored-decoders.ts'
 
 export interface FuzzedDecoder {
@@ -153,6 +154,7 @@ export async function fuzzedDecoders(): Promise<readonly FuzzedDecoder[]> {
       },
     },
     ...frameDecoders(),
+    ...peerDecoders(valid),
     ...storedDecoders(),
   ]
 }

@@ -1,0 +1,151 @@
+/** A ledger that a disk has damaged: the peer rebuilds it from the others, and what else it keeps stays. */
+import { readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { EPOCH_BLOCKS } from '../../../src/core/limits.ts'
+import { MemoryLog } from '../p2p/test-peer.ts'
+import { LongChain, putLedger } from './long-chain.ts'
+import { TestNetwork, newAccount, type TestPeer } from './network.ts'
+
+const WAIT = { timeout: 30_000, interval: 25 }
+const SHORT = 60
+const LONG = EPOCH_BLOCKS + 5
+const catchUp = { snapshotBlocks: 500, chunkBytes: 4_096 }
+
+async function damagedNetwork(blocks: number, log: MemoryLog, validators = 1): Promise<TestNetwork> {
+  return TestNetwork.start({
+    peers: Math.max(2, validators),
+    validators,
+    ageMs: 3_600_000,
+    catchUp,
+    log,
+    prepare: async (it) => {
+      const chain = await LongChain.begin(it, validators)
+      await chain.grow(blocks, (height) => (height < 100 ? 2 : 0))
+      const entries = await chain.entries()
+      for (let index = 0; index < Math.max(2, validators); index++) await putLedger(it, index, entries)
+    },
+  })
+}
+
+/** The folder that is in use. */
+async function ledgerOf(peer: TestPeer): Promise<string> {
+  const dir = join(peer.config.dataDir, 'ledger')
+  const number = (await readFile(join(dir, 'CURRENT'), 'utf8')).trim()
+  return join(dir, number.padStart(6, '0'))
+}
+
+async function filesOf(folder: string, pattern: RegExp): Promise<string[]> {
+  const names = (await readdir(folder)).filter((name) => pattern.test(name))
+  return names.map((name) => join(folder, name))
+}
+
+/** Flips a byte in each stretch of 512 from a third of the file on. */
+async function corrupt(file: string): Promise<void> {
+  const bytes = await readFile(file)
+  for (let at = Math.floor(bytes.length / 3); at < bytes.length; at += 512) bytes[at] = (bytes[at] ?? 0) ^ 0xff
+  await writeFile(file, bytes)
+}
+
+async function cut(file: string): Promise<void> {
+  const bytes = await readFile(file)
+  await writeFile(file, bytes.subarray(0, Math.floor(bytes.length / 2)))
+}
+
+async function expectRebuilt(peer: TestPeer, other: TestPeer): Promise<void> {
+  const height = other.peer.chain.head.height
+  await vi.waitFor(() => expect(peer.peer.chain.head.height).toBeGreaterThanOrEqual(height), WAIT)
+  const idAt = async (one: TestPeer): Promise<string | undefined> =>
+    (await one.peer.chain.reader.plainHeaderAt(height))?.id.toString()
+  expect(await idAt(peer)).toBe(await idAt(other))
+  await vi.waitFor(() => expect(peer.peer.ledger.catchingUp).toBeUndefined(), WAIT)
+}
+
+const DAMAGE: readonly (readonly [string, RegExp, (file: string) => Promise<void>])[] = [
+  ['a manifest with flipped bytes', /^MANIFEST/, corrupt],
+  ['a manifest that is cut', /^MANIFEST/, cut],
+  ['a log with flipped bytes', /\.log$/, corrupt],
+  ['a log that is cut', /\.log$/, cut],
+  ['tables with flipped bytes', /\.ldb$/, corrupt],
+  ['tables that are cut', /\.ldb$/, cut],
+  ['a lost file of the current state', /^CURRENT$/, async (file) => writeFile(file, '')],
+]
+
+describe.each([
+  ['short', SHORT],
+  ['long', LONG],
+])('the ledger of a %s chain', (_name, blocks) => {
+  let network: TestNetwork
+  beforeAll(async () => {
+    network = await damagedNetwork(blocks, new MemoryLog())
+  })
+  afterAll(async () => network[Symbol.asyncDispose]())
+
+  test.each(DAMAGE)('with %s is rebuilt, and the peer goes on', async (what, pattern, damage) => {
+    const [whole, hurt] = [network.peer(0), network.peer(1)]
+    await hurt.close()
+    // A short chain lies in the log as a whole, and has no table yet.
+    for (const file of await filesOf(await ledgerOf(hurt), pattern)) await damage(file)
+    const back = await network.startPeer(1)
+    await expectRebuilt(back, whole)
+    await newAccount(back, what)
+    await expectRebuilt(back, whole)
+  })
+})
+
+test('damage found while reading is said, and mended while the peer runs; the damaged ledger is set aside', async () => {
+  const log = new MemoryLog()
+  await using network = await damagedNetwork(LONG, log)
+  const [whole, hurt] = [network.peer(0), network.peer(1)]
+  await hurt.close()
+  const alone = await network.startPeer(1, [])
+  for (const file of await filesOf(await ledgerOf(hurt), /\.ldb$/)) await corrupt(file)
+  const readAll = async (): Promise<void> => {
+    for await (const _entry of alone.peer.chain.reader.list('account', new Uint8Array(0))) continue
+    for (let height = 1; height <= LONG; height++) await alone.peer.chain.reader.bodyAt(height)
+  }
+  await expect(readAll()).rejects.toThrow('STORE_DATABASE_DAMAGED')
+  await vi.waitFor(() => expect(alone.peer.ledger.catchingUp).toMatchObject({ fault: { code: 'LEDGER_NOT_FOUND' } }), WAIT)
+  // With another member there, it is mended.
+  await alone.peer.host.dial(whole.peer.host.getMultiaddrs())
+  await vi.waitFor(() => expect(alone.peer.ledger.catchingUp).toBeUndefined(), WAIT)
+  await expectRebuilt(alone, whole)
+  await readAll()
+  expect((await stat(join(hurt.config.dataDir, 'ledger', 'damaged'))).isDirectory()).toBe(true)
+  await newAccount(alone, 'after')
+})
+
+test('a validator whose ledger is rebuilt votes on from its vote log, and against nothing that it said', async () => {
+  const log = new MemoryLog()
+  await using network = await damagedNetwork(SHORT, log, 4)
+  await newAccount(network.peer(3), 'before')
+  await network.peer(3).close()
+  await newAccount(network.peer(0), 'meanwhile')
+  for (const file of await filesOf(await ledgerOf(network.peer(3)), /^(MANIFEST.*|CURRENT)$/)) await writeFile(file, 'x')
+  const back = await network.startPeer(3)
+  await expectRebuilt(back, network.peer(0))
+  // Without one of the others, its votes are needed.
+  await network.peer(1).close()
+  await newAccount(back, 'after')
+  const said = log.lines.map(({ message }) => message)
+  expect(said).toContain('the ledger is damaged: set aside, and fetched from the others')
+  expect(said).not.toContain('a validator made two votes that exclude each other')
+})
+
+test('a peer whose own notes are damaged starts with what could be saved, and its validator only with its vote log', async () => {
+  const log = new MemoryLog()
+  await using network = await damagedNetwork(SHORT, log, 4)
+  const hurt = network.peer(2)
+  await newAccount(hurt, 'before')
+  await hurt.close()
+  for (const file of await filesOf(join(hurt.config.dataDir, 'state'), /^MANIFEST/)) await cut(file)
+  const back = await network.startPeer(2)
+  await expectRebuilt(back, network.peer(0))
+  await newAccount(back, 'after')
+  expect(back.peer.consensus?.()?.halted).toBeUndefined()
+  await back.close()
+  for (const file of await filesOf(join(hurt.config.dataDir, 'state'), /^(MANIFEST|.*\.log|.*\.ldb)/)) await corrupt(file)
+  await rm(join(hurt.config.dataDir, 'votes'), { recursive: true })
+  const again = await network.startPeer(2)
+  await vi.waitFor(() => expect(again.peer.consensus?.()?.halted?.code).toBe('VOTE_LOG_MISSING'), WAIT)
+})
