@@ -12,7 +12,9 @@ import type { DaemonPeer } from '../scripts/daemon-network.ts'
 import { ApiConnection, Author, registerAuthor } from '../scripts/ledger-client.ts'
 
 /** Beyond it a transaction counts as lost. */
-const FINAL_MS_MAX = 30_000
+const FINAL_MS_MAX = 60_000
+/** Waiting at once: a ledger that is slower than the rate makes what comes after wait with the client, and each one's time runs. */
+const IN_FLIGHT_MAX = 1_000
 /** A client that is late sends what is due at once. */
 const PACE_MS = 5
 
@@ -83,7 +85,7 @@ export class Load implements AsyncDisposable {
   async run(loaded: readonly Loaded[], ratePerS: number): Promise<LoadResult> {
     const latencies: number[] = []
     const finalAt: number[] = []
-    const pending: Promise<void>[] = []
+    const pending = new Set<Promise<void>>()
     const failed: unknown[] = []
     const cpu = process.cpuUsage()
     const startedMs = performance.now()
@@ -96,16 +98,17 @@ export class Load implements AsyncDisposable {
     }
     for (let sent = 0; sent < loaded.length && failed.length === 0; ) {
       const due = Math.floor(((performance.now() - startedMs) / 1_000) * ratePerS)
-      for (; sent < Math.min(due, loaded.length); sent++) {
+      for (; sent < Math.min(due, loaded.length) && pending.size < IN_FLIGHT_MAX; sent++) {
         const next = loaded[sent]
         if (next === undefined) break
-        pending.push(
-          one(next, startedMs + (sent / ratePerS) * 1_000).catch((error: unknown) => void failed.push(error)),
-        )
+        const sending = one(next, startedMs + (sent / ratePerS) * 1_000)
+          .catch((error: unknown) => void failed.push(error))
+          .finally(() => pending.delete(sending))
+        pending.add(sending)
       }
       await waitMs(PACE_MS)
     }
-    await Promise.all(pending)
+    await Promise.all([...pending])
     if (failed.length > 0) throw new Error(`${failed.length} of ${loaded.length} failed`, { cause: failed[0] })
     const tookMs = performance.now() - startedMs
     const { system, user } = process.cpuUsage(cpu)

@@ -36,7 +36,11 @@ export function consentCommands(program: Command): void {
         .choices(PURPOSES_OF_USE)
         .makeOptionMandatory(),
     )
-    .option('--for <time>', 'how long, such as 12h, 30d, 1y', durationArgument, durationArgument('30d'))
+    .addOption(
+      new Option('--for <time>', 'how long, such as 12h, 30d, 1y')
+        .argParser(durationArgument)
+        .default(durationArgument('30d'), '30d'),
+    )
     .option('--version-number <n>', 'version of the record; by default the newest', Number)
     .option('--as <name>', 'the patient')
     .addHelpText('after', '\nExample:\n  apotheca consent grant rec1… --to acc1… --purpose HRESCH --for 90d --as alice')

@@ -1,5 +1,5 @@
 /** `validators list | propose | approve | show`: who votes, and how the institutions change it with their admin keys. */
-import { type Command, InvalidArgumentError } from 'commander'
+import { type Command, InvalidArgumentError, Option } from 'commander'
 import { fromString } from 'uint8arrays/from-string'
 import { CodedError, faultOf } from '../core/coded-error.ts'
 import { type InstitutionId, type TxId, parseInstitutionId, parseTxId } from '../core/ids.ts'
@@ -18,7 +18,7 @@ import { proposalRows, validatorsText } from './validator-words.ts'
 const KEY_PATTERN = /^[0-9a-f]{64}$/
 
 interface ProposeFlags {
-  readonly now: boolean
+  readonly now?: boolean
   readonly for: number
   readonly adminKey: string
 }
@@ -73,8 +73,12 @@ function proposeCommand(validators: Command): void {
     .option('--add <institution=key>', 'let an institution vote; its consensusKey from identity.json', change('add'))
     .option('--remove <institution>', 'let a validator vote no more', change('remove'))
     .option('--rotate <institution=key>', 'replace the consensus key of a validator', change('rotate'))
-    .option('--now', 'end the epoch as soon as it is approved', false)
-    .option('--for <time>', 'how long it may be approved, such as 12h, 7d', durationArgument, durationArgument('7d'))
+    .option('--now', 'end the epoch as soon as it is approved')
+    .addOption(
+      new Option('--for <time>', 'how long it may be approved, such as 12h, 30d')
+        .argParser(durationArgument)
+        .default(durationArgument('7d'), '7d'),
+    )
     .requiredOption('--admin-key <file>', 'admin-key.json of the institution')
     .addHelpText(
       'after',
@@ -83,13 +87,14 @@ function proposeCommand(validators: Command): void {
     )
     .action(async (given: ProposeFlags, command: Command) =>
       withPeer(command, async ({ client, options, signal }) => {
-        if (changes.length === 0 && !given.now) throw new CliError({ code: 'VALIDATORS_CHANGE_NEEDED' })
+        const now = given.now === true
+        if (changes.length === 0 && !now) throw new CliError({ code: 'VALIDATORS_CHANGE_NEEDED' })
         const admin = await adminOf(client, options, given.adminKey, signal)
         const { base, blockTimeMs } = await client.get<ValidatorsAnswer>('/api/v1/validators', { signal })
         const draft = draftMembershipPropose({
           base,
           changes,
-          ...(given.now ? { now: true } : {}),
+          ...(now ? { now } : {}),
           // Judged by block time: it may stand still for a while, but not run ahead.
           expiresMs: Math.max(blockTimeMs, Date.now()) + given.for,
         })
@@ -132,11 +137,11 @@ async function report(
     if (faultOf(error)?.code === 'MEMBERSHIP_PROPOSAL_UNKNOWN') return undefined
     throw error
   })
-  const approvedBy = ['approved', `by ${by}, final at height ${height}`] as const
-  if (open !== undefined) print(json, { height, inForce: false, ...open }, [approvedBy, ...proposalRows(open)])
+  const voice = ['given', `by ${by}, final at height ${height}`] as const
+  if (open !== undefined) print(json, { height, inForce: false, ...open }, [voice, ...proposalRows(open)])
   else {
     print(json, { height, inForce: true, id: proposal }, [
-      approvedBy,
+      voice,
       ['proposal', proposal],
       ['decided', 'more than two thirds have approved it; "apotheca validators list" says from when on it counts'],
     ])

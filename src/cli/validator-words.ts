@@ -53,7 +53,7 @@ export function proposalRows(proposal: ProposalAnswer): Row[] {
   return [
     ['proposal', id],
     ['by', by],
-    ...(changes.length === 0 ? [] : [['changes', changes.map(changeText).join('\n           ')] as const]),
+    ...(changes.length === 0 ? [] : [['changes', changes.map(changeText).join(`\n${' '.repeat(10)}`)] as const]),
     [
       'in force',
       now === true ? 'as soon as it is approved: it ends the epoch' : 'from the next epoch after its approval',

@@ -13,26 +13,30 @@
  */
 import type { CID } from 'multiformats/cid'
 import { CodecError } from '../core/codec.ts'
-import { CodedError, faultOf } from '../core/coded-error.ts'
+import { faultOf } from '../core/coded-error.ts'
 import type { InstitutionId, TxId } from '../core/ids.ts'
 import {
   BLOCK_TX_BYTES_MAX,
   CATCH_UP_INTERVAL_MS,
+  CONSENSUS_FULL_VIEWS_MAX,
   TRANSACTIONS_SHARED_MAX,
   TRANSACTIONS_SHARE_AGAIN_MS,
 } from '../core/limits.ts'
+import { BlockError, HeaderError } from '../ledger/block-check.ts'
 import type { AcceptedBlock } from '../ledger/block-tree.ts'
-import { type Certificate, certificateShapeFault, signersOf } from '../ledger/certificate.ts'
+import type { Certificate } from '../ledger/certificate.ts'
 import type { Chain } from '../ledger/chain.ts'
 import type { Mempool } from '../ledger/mempool.ts'
 import type { ValidatorSet } from '../ledger/validators.ts'
-import { type Ballot, type Evidence, type Vote, ballotBytes } from '../ledger/vote.ts'
+import type { Ballot, Evidence, Vote } from '../ledger/vote.ts'
 import { BlockPace } from './block-pace.ts'
+import { BlockService } from './block-service.ts'
 import { type ConsensusMessage, decodeMessage, encodeMessage } from './messages.ts'
 import { startSimplex, stepSimplex, tipOf } from './simplex.ts'
 import type { EventTime, SimplexEffect, SimplexEvent, SimplexNote, SimplexStep } from './simplex-events.ts'
-import { type Block, type FinalPoint, type SimplexState } from './simplex-state.ts'
+import type { Block, FinalPoint, HaltReason, SimplexState } from './simplex-state.ts'
 import type { ReplicaDeps, ReplicaOptions } from './replica-ports.ts'
+import { SignatureChecks } from './signature-checks.ts'
 import { VoteRecords } from './vote-records.ts'
 import { signVote } from './votes.ts'
 
@@ -61,12 +65,18 @@ export class Replica {
   readonly #pace = new BlockPace()
   /** Transactions that have no place in a block on this parent, such as one whose turn a pending block gave to another. */
   #unplaced: { readonly parent: CID; readonly ids: ReadonlySet<TxId> } | undefined
+  readonly #checks: SignatureChecks
+  readonly #service: BlockService
+  /** Why this key must not sign, in whatever epoch. */
+  #halted: HaltReason | undefined
   #underWay = new Set<Promise<void>>()
 
   constructor(deps: ReplicaDeps, options: ReplicaOptions) {
     this.#deps = deps
     this.#options = options
     this.#records = new VoteRecords(deps.voteLog)
+    this.#checks = new SignatureChecks(deps)
+    this.#service = new BlockService(deps, { againMs: options.deltaMs })
   }
 
   /** What this validator knows now; `undefined` while it isn't one. */
@@ -78,6 +88,7 @@ export class Replica {
   async start(): Promise<void> {
     const { chain } = this.#deps
     this.#records.load()
+    if (this.#records.isHalted) this.#halted = 'key-in-use-elsewhere'
     let { head } = chain
     let certificate = await chain.reader.certificateAt(head.height)
     while (head.height !== chain.head.height) {
@@ -110,6 +121,7 @@ export class Replica {
       this.#deps.log.warn({ institution: from, fault: error.fault.code }, 'a validator sent what is no message')
       return
     }
+    if (this.#state?.banned.includes(index) === true) return
     if (message.type === 'transactions') this.#deps.onTransactions(message.envelopes)
     this.#happen({ type: 'message', from: index, message })
   }
@@ -144,9 +156,11 @@ export class Replica {
   #enterEpoch(set: ValidatorSet, final: FinalPoint): void {
     const me = this.#indexIn(set)
     const said = this.#records.said(set.epoch)
+    const growth = this.#state?.growth ?? 0
     this.#state = undefined
     if (me === -1 || said === undefined) return
-    this.#take(startSimplex({ options: this.#options, set, me, final, ...said }, this.#now()))
+    const start = { options: this.#options, set, me, final, growth, ...said }
+    this.#step(() => startSimplex(this.#halted === undefined ? start : { ...start, halted: this.#halted }, this.#now()))
     this.transactionsChanged()
   }
 
@@ -162,9 +176,15 @@ export class Replica {
   #happen(event: DistributiveOmit<SimplexEvent, keyof EventTime>): void {
     // Each event gets the time at which it is taken, so time never goes back between two steps.
     this.#waiting.push({ event: (at) => ({ ...event, ...at }) })
-    if (this.#isStepping) return
+    if (!this.#isStepping) this.#step(() => undefined)
+  }
+
+  /** One step, and then those for what happened meanwhile; never one within another. */
+  #step(first: () => SimplexStep | undefined): void {
     this.#isStepping = true
     try {
+      const step = first()
+      if (step !== undefined) this.#take(step)
       for (let next = this.#waiting.shift(); next !== undefined; next = this.#waiting.shift()) {
         if (this.#state === undefined || this.#stopped) continue
         this.#take(stepSimplex(this.#state, next.event(this.#now())))
@@ -199,7 +219,7 @@ export class Replica {
   #perform(effect: SimplexEffect): Promise<void> | undefined {
     switch (effect.type) {
       case 'cast':
-        return this.#cast(effect.ballots, effect.block)
+        return this.#cast(effect)
       case 'build':
         return this.#build(effect)
       case 'execute':
@@ -211,7 +231,7 @@ export class Replica {
       case 'commit':
         return this.#commit(effect.block, effect.certificate)
       case 'serve':
-        return this.#serve(effect.to, effect.block)
+        return this.#serve(effect)
       case 'report':
         return this.#report(effect.evidence)
       case 'send':
@@ -221,8 +241,7 @@ export class Replica {
         this.#catchUp()
         return undefined
       case 'share-transactions':
-        this.#shareAgain()
-        return undefined
+        return this.#shareAgain()
       case 'timer':
         this.#deps.setTimer(effect.atMs, () => this.#happen({ type: 'time' }))
         return undefined
@@ -235,13 +254,13 @@ export class Replica {
   }
 
   /** Signs, makes durable, and only then lets the step send. */
-  async #cast(ballots: readonly Ballot[], block: Block | undefined): Promise<void> {
+  async #cast({ ballots, block, certificates }: Extract<SimplexEffect, { type: 'cast' }>): Promise<void> {
     const { chain, signer } = this.#deps
     const set = this.#state?.set
     if (set === undefined) return
     const votes: Vote[] = []
     for (const ballot of ballots) votes.push(await signVote(signer, chain.id, set, ballot))
-    await this.#records.add(votes, block)
+    await this.#records.add(votes, block, certificates ?? [])
     this.#happen({ type: 'cast', votes })
   }
 
@@ -249,7 +268,11 @@ export class Replica {
     const { chain, log, mempool } = this.#deps
     const { justify, parent, timeMs, view } = effect
     mempool.expire(timeMs)
-    const txs = this.#nextTxs(this.#pace.txsOfBlock(this.#options.deltaMs), parent)
+    const epoch = this.#state?.set.epoch
+    if (epoch === undefined) return
+    // Where nothing becomes final for long, full blocks would only fill the log.
+    const isFar = view > (this.#state?.final.view ?? 0) + CONSENSUS_FULL_VIEWS_MAX
+    const txs = isFar ? [] : this.#nextTxs(this.#pace.txsOfBlock(this.#options.deltaMs), parent)
     const proposer = this.#options.institution
     let proposal: Awaited<ReturnType<Chain['propose']>>
     try {
@@ -267,10 +290,10 @@ export class Replica {
       log.info({ tx: tx.id, fault: fault.code }, 'a transaction left without a block')
       mempool.remove(tx.id)
     }
-    if (effect.for === 'transactions' && proposal.txs.length === 0) {
+    if (effect.for === 'transactions' && proposal.txs.length === 0 && !isFar) {
       await chain.forget(proposal.id)
       this.#unplaced = { parent, ids: new Set([...this.#unplacedOn(parent), ...txs.map(({ id }) => id)]) }
-      this.#happen({ type: 'nothing-to-build', view })
+      this.#happen({ type: 'nothing-to-build', epoch, view })
       this.transactionsChanged()
       return
     }
@@ -282,55 +305,33 @@ export class Replica {
     const { chain, log } = this.#deps
     try {
       await chain.addPending({ header: block.headerBytes, body: block.body })
-      this.#happen({ type: 'executed', block: block.id, valid: true })
+      this.#happen({ type: 'executed', block: block.id, verdict: 'valid' })
     } catch (error) {
-      const fault = error instanceof CodedError ? faultOf(error) : undefined
-      if (fault === undefined) throw error
+      const fault = faultOf(error)
+      const isLater = fault !== undefined && NOT_THE_BLOCKS.has(fault.code)
+      // A disk that can't be read is no fault of the block: the process ends then.
+      const isBlocks = error instanceof HeaderError || error instanceof BlockError || error instanceof CodecError
+      if (!isLater && !isBlocks) throw error
       log.warn({ block: block.id.toString(), height: block.header.height, fault }, 'a proposed block was not taken')
-      if (!NOT_THE_BLOCKS.has(fault.code)) this.#happen({ type: 'executed', block: block.id, valid: false })
+      this.#happen({ type: 'executed', block: block.id, verdict: isLater ? 'later' : 'invalid' })
     }
   }
 
   async #checkVotes(ballot: Ballot, votes: readonly Vote[]): Promise<void> {
-    const { chain, verify } = this.#deps
     const set = this.#state?.set
     if (set?.epoch !== ballot.epoch) return
-    const message = ballotBytes(ballot)
-    const verdicts = await verify(
-      votes.map(({ sig, signer }) => ({
-        publicKey: set.validators[signer]?.key ?? new Uint8Array(0),
-        signature: sig,
-        type: ballot.kind,
-        chain: chain.id,
-        message,
-      })),
-    )
-    const signersWhere = (verdict: boolean): number[] =>
-      votes.filter((_vote, index) => verdicts[index] === verdict).map(({ signer }) => signer)
-    this.#happen({ type: 'votes-checked', ballot, good: signersWhere(true), bad: signersWhere(false) })
+    this.#happen({ type: 'votes-checked', ballot, ...(await this.#checks.votes(set, ballot, votes)) })
   }
 
   async #checkCertificates(effect: Extract<SimplexEffect, { type: 'check-certificates' }>): Promise<void> {
-    const { certificates, from, view } = effect
-    const verdicts = await Promise.all(certificates.map((one) => this.#holds(one)))
-    const good = certificates.filter((_one, index) => verdicts[index])
-    const bad = certificates.length - good.length
-    this.#happen({ type: 'certificates-checked', from, view, good, bad })
-  }
-
-  async #holds(certificate: Certificate): Promise<boolean> {
-    const { chain, verify } = this.#deps
-    const set = chain.validators(certificate.epoch)
-    if (set === undefined || certificateShapeFault(certificate, set) !== undefined) return false
-    const message = ballotBytes(certificate)
-    const items = signersOf(certificate.signers).map((signer, index) => ({
-      publicKey: set.validators[signer]?.key ?? new Uint8Array(0),
-      signature: certificate.sigs[index] ?? new Uint8Array(0),
-      type: certificate.kind,
-      chain: chain.id,
-      message,
-    }))
-    return (await verify(items)).every(Boolean)
+    const { certificates, epoch, from, view } = effect
+    this.#happen({
+      type: 'certificates-checked',
+      epoch,
+      from,
+      view,
+      ...(await this.#checks.certificates(certificates)),
+    })
   }
 
   async #commit(block: CID, certificate: Certificate): Promise<void> {
@@ -343,28 +344,17 @@ export class Replica {
     }
   }
 
-  async #serve(to: number, block: CID): Promise<void> {
-    const { reader } = this.#deps.chain
-    const final = await reader.headerById(block)
-    const body = final === undefined ? undefined : await reader.bodyAt(final.header.height)
-    if (final === undefined || body === undefined) return
-    this.#send(to, { type: 'block', header: final.headerBytes, body: body.bytes })
+  async #serve({ block, held, to }: Extract<SimplexEffect, { type: 'serve' }>): Promise<void> {
+    const given = await this.#service.block(to, block, held)
+    if (given !== undefined) this.#send(to, { type: 'block', ...given })
   }
 
   async #report(evidence: Evidence): Promise<void> {
-    const { chain, log, onEvidence, verify } = this.#deps
+    const { log, onEvidence } = this.#deps
     const set = this.#state?.set
-    const { first, second } = evidence
+    const { first } = evidence
     const key = set?.validators[first.signer]
-    if (key === undefined) return
-    const items = [first, second].map((vote) => ({
-      publicKey: key.key,
-      signature: vote.sig,
-      type: vote.kind,
-      chain: chain.id,
-      message: ballotBytes(vote),
-    }))
-    if (!(await verify(items)).every(Boolean)) return
+    if (set === undefined || key === undefined || !(await this.#checks.evidence(set, evidence))) return
     log.error({ institution: key.institution, view: first.view }, 'a validator made two votes that exclude each other')
     onEvidence(evidence)
   }
@@ -378,11 +368,23 @@ export class Replica {
     }
   }
 
-  #shareAgain(): void {
-    const nowMs = this.#deps.monotonicMs()
+  /** Hands on again what waits, once it was held against the final state: what has no place any more must not be waited for. */
+  async #shareAgain(): Promise<void> {
+    const { chain, clock, log, mempool, monotonicMs } = this.#deps
+    const nowMs = monotonicMs()
     if (nowMs < this.#sharedAgainMs + TRANSACTIONS_SHARE_AGAIN_MS) return
     this.#sharedAgainMs = nowMs
-    this.share(this.#nextTxs(TRANSACTIONS_SHARED_MAX, undefined).map((tx) => tx.bytes))
+    const envelopes: Uint8Array[] = []
+    for (const tx of this.#nextTxs(TRANSACTIONS_SHARED_MAX, undefined)) {
+      const fault = await chain.admissionFault(tx, clock.nowMs())
+      if (fault === undefined) envelopes.push(tx.bytes)
+      else {
+        log.info({ tx: tx.id, fault: fault.code }, 'a transaction left without a block')
+        mempool.remove(tx.id)
+      }
+    }
+    this.share(envelopes)
+    this.transactionsChanged()
   }
 
   #catchUp(): void {
@@ -434,7 +436,10 @@ export class Replica {
         return
       }
       case 'halted':
+        this.#halted = what.why
         log.error({ why: what.why }, 'this validator signs nothing any more')
+        // Computing something else may be mended by another version; a key that speaks elsewhere is lost.
+        if (what.why === 'key-in-use-elsewhere') this.#run(this.#records.halt())
         return
       default:
         what satisfies never

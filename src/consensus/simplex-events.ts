@@ -26,8 +26,9 @@ export type SimplexEvent = EventTime &
     /** The block that was asked for is executed. */
     | { readonly type: 'built'; readonly view: number; readonly block: Block }
     /** None of the transactions that waited had a place in a block. */
-    | { readonly type: 'nothing-to-build'; readonly view: number }
-    | { readonly type: 'executed'; readonly block: CID; readonly valid: boolean }
+    | { readonly type: 'nothing-to-build'; readonly epoch: number; readonly view: number }
+    /** `later`: nothing is said of the block; this chain can't take it now. */
+    | { readonly type: 'executed'; readonly block: CID; readonly verdict: 'valid' | 'invalid' | 'later' }
     | {
         readonly type: 'votes-checked'
         readonly ballot: Ballot
@@ -36,6 +37,7 @@ export type SimplexEvent = EventTime &
       }
     | {
         readonly type: 'certificates-checked'
+        readonly epoch: number
         readonly from: number
         readonly view: number | undefined
         readonly good: readonly Certificate[]
@@ -47,7 +49,13 @@ export type SimplexEvent = EventTime &
 
 export type SimplexEffect =
   /** Sign these, make them durable (with the block, if one is given), then answer `cast`. */
-  | { readonly type: 'cast'; readonly ballots: readonly Ballot[]; readonly block?: Block }
+  | {
+      readonly type: 'cast'
+      readonly ballots: readonly Ballot[]
+      readonly block?: Block
+      /** That were adopted since the last votes: what these votes rest on must be as durable as they are. */
+      readonly certificates?: readonly Certificate[]
+    }
   /** Execute a new block; answer `built`, or for transactions `nothing-to-build`. */
   | {
       readonly type: 'build'
@@ -64,6 +72,7 @@ export type SimplexEffect =
   /** Answer `certificates-checked`; `view`: of the proposal that they justify. */
   | {
       readonly type: 'check-certificates'
+      readonly epoch: number
       readonly from: number
       readonly view: number | undefined
       readonly certificates: readonly Certificate[]
@@ -72,8 +81,8 @@ export type SimplexEffect =
   | { readonly type: 'commit'; readonly block: CID; readonly certificate: Certificate }
   /** `to: undefined`: all other validators. Lost messages are sent again by the rules. */
   | { readonly type: 'send'; readonly to: number | undefined; readonly message: ConsensusMessage }
-  /** Send a block that is final, if this peer has it. */
-  | { readonly type: 'serve'; readonly to: number; readonly block: CID }
+  /** Send a block: this one, or one that is final, if this peer has it; not faster than it should be. */
+  | { readonly type: 'serve'; readonly to: number; readonly block: CID; readonly held: Block | undefined }
   /** More is final than can be had from the validators' messages. */
   | { readonly type: 'catch-up' }
   /** Hand the transactions that wait to all validators once more. */

@@ -1,7 +1,11 @@
 /** Proposals: what a leader makes (rule 2), and what the others do with it (rule 3). */
 import type { CID } from 'multiformats/cid'
 import { equals } from 'uint8arrays/equals'
-import { BLOCK_TIME_AHEAD_MS_MAX, CONSENSUS_PROPOSALS_AHEAD_MAX } from '../core/limits.ts'
+import {
+  BLOCK_TIME_AHEAD_MS_MAX,
+  CONSENSUS_ANCESTORS_WANTED_MAX,
+  CONSENSUS_PROPOSALS_AHEAD_MAX,
+} from '../core/limits.ts'
 import type { Justification } from '../ledger/block-body.ts'
 import { type Certificate, encodeCertificate, signersOf } from '../ledger/certificate.ts'
 import type { Header } from '../ledger/header.ts'
@@ -37,7 +41,8 @@ export function propose(draft: Draft): void {
 /** The block that was asked for is there: its notarize vote makes it a proposal. */
 export function built(draft: Draft, view: number, block: Block): void {
   // The view may have ended meanwhile, or this validator voted in it before a restart.
-  if (view !== draft.state.view || draft.view(view).own.notarized !== undefined) return
+  const { set, view: current } = draft.state
+  if (block.header.epoch !== set.epoch || view !== current || draft.view(view).own.notarized !== undefined) return
   draft.holdBlock(block, 'valid')
   setProposal(draft, view, block.id, block.justify, 'yes')
   castNotarize(draft, view, block.id, block)
@@ -62,7 +67,9 @@ export function receiveProposal(
   addVote(draft, vote, false)
   if (draft.view(view).proposal !== undefined || draft.view(view).own.notarized !== undefined) return
   const justify = given.again ?? block.justify
-  if (!isShaped(block, view, given.again)) {
+  // A parent below the final block can't be built on, and would be justified by any number of certificates.
+  const isBelow = given.again === null && block.header.parentView < final.view
+  if (isBelow || !isShaped(block, view, given.again)) {
     setProposal(draft, view, block.id, justify, 'no')
     return
   }
@@ -70,7 +77,8 @@ export function receiveProposal(
   const certificates = [...(justify.parentCert === null ? [] : [justify.parentCert]), ...justify.nullifyCerts]
   const unknown = certificates.filter((one) => !isKnown(draft, one))
   setProposal(draft, view, block.id, justify, unknown.length === 0 ? 'yes' : 'checking')
-  if (unknown.length > 0) draft.emit({ type: 'check-certificates', from, view, certificates: unknown })
+  if (unknown.length > 0)
+    draft.emit({ type: 'check-certificates', epoch: set.epoch, from, view, certificates: unknown })
 }
 
 /** A block that was asked for. */
@@ -81,11 +89,17 @@ export function receiveBlock(draft: Draft, block: Block): void {
 
 export function certificatesChecked(
   draft: Draft,
-  from: number,
-  view: number | undefined,
-  good: readonly Certificate[],
-  bad: number,
+  verdict: {
+    readonly epoch: number
+    readonly from: number
+    readonly view: number | undefined
+    readonly good: readonly Certificate[]
+    readonly bad: number
+  },
 ): void {
+  const { bad, epoch, from, good, view } = verdict
+  // Of an epoch that is over: views and validators have other numbers now.
+  if (epoch !== draft.state.set.epoch) return
   for (const certificate of good) adopt(draft, certificate, false)
   if (bad > 0) ban(draft, from)
   const proposal = view === undefined ? undefined : draft.view(view).proposal
@@ -103,14 +117,21 @@ export function executeBlocks(draft: Draft): void {
     const { finalization, notarization, proposal } = draft.view(view)
     const ids = [notarization?.block, finalization?.block]
     if (view === current && proposal?.justified === 'yes') ids.push(proposal.block)
-    for (const id of ids) if (id !== undefined) executeWithAncestors(draft, id, final)
+    for (const [certificate, id] of [
+      [notarization, ids[0]],
+      [finalization, ids[1]],
+    ] as const) {
+      // Asked for as long as a certificate names it: nothing goes on without it.
+      if (certificate !== undefined && id !== undefined) want(draft, id, signersOf(certificate.signers))
+    }
+    for (const id of ids) if (id !== undefined) executeWithAncestors(draft, id, final, finalization !== undefined)
   }
 }
 
-export function executed(draft: Draft, id: CID, valid: boolean): void {
+export function executed(draft: Draft, id: CID, verdict: 'valid' | 'invalid' | 'later'): void {
   const held = draft.block(id)
   if (held === undefined) return
-  draft.holdBlock(held.block, valid ? 'valid' : 'invalid')
+  draft.holdBlock(held.block, verdict)
 }
 
 /** Rule 3: notarizes the current view's proposal. @returns whether it can't be: the view is to be nullified at once. */
@@ -138,6 +159,20 @@ export function notarize(draft: Draft): boolean {
  */
 function isOfNow(draft: Draft, { receivedWallMs }: ViewProposal, { timeMs }: Header): boolean {
   return receivedWallMs - timeMs <= BLOCK_TIME_AHEAD_MS_MAX && timeMs - draft.wallMs <= BLOCK_TIME_AHEAD_MS_MAX
+}
+
+/** Takes up what was proposed and notarized before a restart. */
+export function restoreProposal(draft: Draft, view: number, id: CID): void {
+  const held = draft.block(id)
+  if (held === undefined) return
+  const isAgain = held.block.header.view !== view
+  const justify = isAgain ? parentFor(draft, view)?.justify : held.block.justify
+  if (justify !== undefined) setProposal(draft, view, id, justify, 'yes')
+}
+
+/** Blocks that this chain could not take are tried again. */
+export function tryLaterBlocks(draft: Draft): void {
+  for (const { block, status } of draft.state.blocks.values()) if (status === 'later') draft.holdBlock(block, 'held')
 }
 
 /** The proposal of the current view, if this validator made it: to be sent, and sent again. */
@@ -234,15 +269,18 @@ function isCertificateOf(certificate: Certificate | null, final: FinalPoint): bo
   return certificate.block?.equals(final.id) === true
 }
 
-function executeWithAncestors(draft: Draft, id: CID, final: FinalPoint): void {
+function executeWithAncestors(draft: Draft, id: CID, final: FinalPoint, isFinalized: boolean): void {
   const held = draft.block(id)
   if (held?.status !== 'held') return
   const { parent } = held.block.header
   if (!draft.isExecuted(parent)) {
     const above = draft.block(parent)
     if (above?.status === 'invalid') draft.holdBlock(held.block, 'invalid')
-    else if (above !== undefined) executeWithAncestors(draft, parent, final)
-    else if (held.block.header.height > final.height + 1) {
+    else if (above !== undefined) executeWithAncestors(draft, parent, final, isFinalized)
+    else if (isFinalized && held.block.header.height > final.height + CONSENSUS_ANCESTORS_WANTED_MAX) {
+      // Final blocks come in bulk from any peer.
+      draft.emit({ type: 'catch-up' })
+    } else if (held.block.header.height > final.height + 1) {
       const { parentCert } = held.block.justify
       if (parentCert !== null) want(draft, parent, signersOf(parentCert.signers))
     } else draft.emit({ type: 'catch-up' })

@@ -32,8 +32,8 @@ export interface Block {
   readonly justify: Justification
 }
 
-/** `held`: not executed yet; `valid`: its roots are what executing it gives. */
-export type BlockStatus = 'held' | 'executing' | 'valid' | 'invalid'
+/** `held`: not executed yet; `later`: to be tried again; `valid`: its roots are what executing it gives. */
+export type BlockStatus = 'held' | 'executing' | 'later' | 'valid' | 'invalid'
 
 export interface HeldBlock {
   readonly block: Block
@@ -71,6 +71,8 @@ export interface ViewProposal {
   readonly receivedWallMs: number
 }
 
+export type HaltReason = 'key-in-use-elsewhere' | 'state-differs'
+
 /** What this validator did in a view; set when it decides to, before it is durable and sent. */
 export interface OwnVotes {
   readonly notarized?: CID
@@ -88,8 +90,6 @@ export interface ViewState {
   /** By kind and block: see `boxKey`. */
   readonly boxes: ReadonlyMap<string, BallotBox>
   readonly own: OwnVotes
-  /** Signers whose conflicting votes were reported. */
-  readonly reported: readonly number[]
 }
 
 /** A block that is known by its certificate only. */
@@ -139,13 +139,14 @@ export interface SimplexState {
   readonly resendMs: number
   readonly timerMs: number | undefined
   /** Why this key must not sign any more. */
-  readonly halted: 'key-in-use-elsewhere' | 'state-differs' | undefined
+  readonly halted: HaltReason | undefined
+  /** Certificates that were adopted since the last vote: they are logged with the next. */
+  readonly unlogged: readonly Certificate[]
 }
 
 export const NO_VIEW: ViewState = {
   boxes: new Map(),
   own: { nullified: false, proposed: false },
-  reported: [],
 }
 
 /** Whether nothing may follow the block before it is final. */
@@ -273,5 +274,6 @@ export function epochState(given: {
     resendMs: nowMs,
     timerMs: undefined,
     halted: undefined,
+    unlogged: [],
   }
 }

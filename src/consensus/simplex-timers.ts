@@ -20,7 +20,10 @@ export function deltaMs({ growth, options }: SimplexState): number {
 }
 
 /** Δ after a view was entered: larger with each that was given up, and with each without finality after the first. */
-export function growthInView({ final, growth, view }: SimplexState, isGivenUp: boolean): number {
+export function growthInView(
+  { final, growth, view }: Pick<SimplexState, 'growth' | 'view'> & { readonly final: { readonly view: number } },
+  isGivenUp: boolean,
+): number {
   return isGivenUp || view > final.view + 2 ? Math.min(growth + 1, CONSENSUS_GROWTH_MAX) : growth
 }
 

@@ -10,7 +10,7 @@ import {
 } from '../core/limits.ts'
 import { type Certificate, certificateOfVotes, signersOf } from '../ledger/certificate.ts'
 import type { Ballot, Vote } from '../ledger/vote.ts'
-import { type BallotBox, type Draft, boxKey } from './simplex-state.ts'
+import { type BallotBox, type Draft, type HaltReason, boxKey } from './simplex-state.ts'
 
 const EMPTY: BallotBox['votes'] = new Map()
 
@@ -27,13 +27,18 @@ export function addVote(draft: Draft, vote: Vote, checked: boolean): void {
   const others = [...boxes.values()].flatMap((one) => one.votes.get(signer)?.vote ?? [])
   // An honest signer has one ballot of each kind; a few more are kept as evidence, and no flood of them.
   if (others.length >= CONSENSUS_BALLOTS_PER_SIGNER_MAX) return
-  reportConflict(draft, vote, others)
+  for (const other of others) {
+    // Each pair: the signature of one may be no signature at all.
+    if (conflict(other, vote)) draft.emit({ type: 'report', evidence: { first: other, second: vote } })
+  }
   setBox(draft, { ...box, votes: new Map(box.votes).set(signer, { vote, checked }) })
   count(draft, view, key)
 }
 
 /** Takes the verdict on a box's signatures. */
 export function votesChecked(draft: Draft, ballot: Ballot, good: readonly number[], bad: readonly number[]): void {
+  // Of an epoch that is over: its views have numbers that this one has too.
+  if (ballot.epoch !== draft.state.set.epoch) return
   const key = boxKey(ballot)
   const box = draft.view(ballot.view).boxes.get(key)
   if (box === undefined) return
@@ -66,6 +71,7 @@ export function adopt(draft: Draft, certificate: Certificate, formed: boolean): 
   else if (kind === 'nullify' && known.nullification === undefined) draft.editView(view, { nullification: certificate })
   else if (kind === 'finalize' && known.finalization === undefined) draft.editView(view, { finalization: certificate })
   else return
+  draft.set({ unlogged: [...draft.state.unlogged, certificate] })
   if (block !== undefined) want(draft, block, signersOf(certificate.signers))
   if (formed) handOn(draft, certificate)
 }
@@ -89,7 +95,7 @@ export function ban(draft: Draft, validator: number): void {
   draft.emit({ type: 'note', what: { name: 'banned', validator } })
 }
 
-export function halt(draft: Draft, why: 'key-in-use-elsewhere' | 'state-differs'): void {
+export function halt(draft: Draft, why: HaltReason): void {
   if (draft.state.halted !== undefined) return
   draft.set({ halted: why })
   draft.emit({ type: 'note', what: { name: 'halted', why } })
@@ -144,15 +150,6 @@ function count(draft: Draft, view: number, key: string): void {
   setBox(draft, { ...box, checking: true })
   const votes = all.filter((one) => !one.checked).map((one) => one.vote)
   draft.emit({ type: 'check-votes', ballot: box.ballot, votes })
-}
-
-function reportConflict(draft: Draft, vote: Vote, others: readonly Vote[]): void {
-  const { reported } = draft.view(vote.view)
-  if (reported.includes(vote.signer)) return
-  const other = others.find((one) => conflict(one, vote))
-  if (other === undefined) return
-  draft.editView(vote.view, { reported: [...reported, vote.signer] })
-  draft.emit({ type: 'report', evidence: { first: other, second: vote } })
 }
 
 /** Whether an honest signer never makes both votes, in one view. */

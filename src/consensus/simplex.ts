@@ -32,12 +32,12 @@
  * @see docs/spec/consensus.md; docs/decisions/0067-simplex.md; Chan and Pass, "Simplex Consensus" (2023)
  */
 import type { CID } from 'multiformats/cid'
-import { CONSENSUS_CERTIFICATES_SENT_MAX } from '../core/limits.ts'
 import type { Certificate } from '../ledger/certificate.ts'
 import type { ValidatorSet } from '../ledger/validators.ts'
 import type { Ballot, Vote } from '../ledger/vote.ts'
 import type { ConsensusMessage } from './messages.ts'
-import type { EventTime, SimplexEvent, SimplexNote, SimplexStep } from './simplex-events.ts'
+import type { EventTime, SimplexEffect, SimplexEvent, SimplexNote, SimplexStep } from './simplex-events.ts'
+import { answer, ask, isUnsettled, sendAgain, wantAgainMs } from './simplex-again.ts'
 import { parentFor } from './simplex-parent.ts'
 import {
   built,
@@ -50,18 +50,21 @@ import {
   propose,
   receiveBlock,
   receiveProposal,
+  restoreProposal,
+  tryLaterBlocks,
 } from './simplex-proposal.ts'
 import {
   type Block,
   Draft,
   type FinalPoint,
+  type HaltReason,
   type SimplexOptions,
   type SimplexState,
   epochState,
   readBlock,
 } from './simplex-state.ts'
 import { deadlines, deltaMs, dueMs, growthAfterFinal, growthInView } from './simplex-timers.ts'
-import { addVote, ban, votesChecked } from './simplex-votes.ts'
+import { addVote, adopt, ban, votesChecked } from './simplex-votes.ts'
 
 export interface SimplexStart {
   readonly options: SimplexOptions
@@ -71,15 +74,23 @@ export interface SimplexStart {
   /** This validator's votes above the final block, from its vote log, and the blocks that were logged with them. */
   readonly votes: readonly Vote[]
   readonly blocks: readonly Block[]
+  /** That were logged with the votes. */
+  readonly certificates: readonly Certificate[]
   /** Nothing is voted up to this view. */
   readonly floorView: number
+  /** Steps that Δ has grown. @default 0 */
+  readonly growth?: number
+  /** Nothing is voted any more. */
+  readonly halted?: HaltReason
 }
 
 /** Begins with an epoch, or again after a restart: what was voted before is never contradicted. */
 export function startSimplex(start: SimplexStart, at: EventTime): SimplexStep {
-  const { blocks, final, floorView, me, options, set, votes } = start
+  const { blocks, certificates, final, floorView, growth = 0, halted, me, options, set, votes } = start
   const { nowMs } = at
   const draft = new Draft(epochState({ options, set, me, final, nowMs, transactionsSinceMs: undefined }), at)
+  draft.set({ growth, halted })
+  if (halted !== undefined) return { state: draft.state, effects: [] }
   for (const block of blocks) {
     const isHere = block.header.epoch === set.epoch && block.header.height > final.height
     if (isHere) draft.holdBlock(block, 'held')
@@ -92,6 +103,12 @@ export function startSimplex(start: SimplexStart, at: EventTime): SimplexStep {
   // Later than all that was said, so that a view is not begun twice.
   draft.set({ floorView, view: Math.max(draft.state.view, floorView + 1) })
   for (const vote of votes) addVote(draft, vote, true)
+  for (const certificate of certificates) adopt(draft, certificate, false)
+  draft.set({ unlogged: [] })
+  for (const { block, epoch, kind, view } of votes) {
+    const isHere = kind === 'notarize' && epoch === set.epoch && view > final.view
+    if (isHere && block !== undefined) restoreProposal(draft, view, block)
+  }
   draft.set({ resendMs: nowMs })
   return finish(draft)
 }
@@ -103,6 +120,7 @@ export function stepSimplex(state: SimplexState, event: SimplexEvent): SimplexSt
   if (state.halted !== undefined) return { state, effects: [] }
   switch (event.type) {
     case 'time':
+      tryLaterBlocks(draft)
       break
     case 'transactions':
       waitForTransactions(draft, event.wait)
@@ -117,20 +135,22 @@ export function stepSimplex(state: SimplexState, event: SimplexEvent): SimplexSt
       built(draft, event.view, event.block)
       break
     case 'nothing-to-build':
+      if (event.epoch !== state.set.epoch) break
       draft.editOwn(event.view, { proposed: false })
       draft.set({ transactionsSinceMs: undefined })
       break
     case 'executed':
-      executed(draft, event.block, event.valid)
+      executed(draft, event.block, event.verdict)
       break
     case 'votes-checked':
       votesChecked(draft, event.ballot, event.good, event.bad)
       break
     case 'certificates-checked':
-      certificatesChecked(draft, event.from, event.view, event.good, event.bad)
+      certificatesChecked(draft, event)
       break
     case 'head':
       moveHead(draft, event.final)
+      tryLaterBlocks(draft)
       break
     default:
       event satisfies never
@@ -147,7 +167,22 @@ function finish(draft: Draft): SimplexStep {
   settle(draft)
   sendAgain(draft)
   setTimer(draft)
-  return { state: draft.state, effects: draft.effects }
+  const effects = withCertificates(draft)
+  return { state: draft.state, effects }
+}
+
+/**
+ * The certificates that votes rest on go into the log with them. Else a restart could leave a validator with a finalize vote and
+ * no certificate of that view: it may not nullify then, and with one more validator silent nobody would leave the view.
+ */
+function withCertificates(draft: Draft): readonly SimplexEffect[] {
+  const { unlogged } = draft.state
+  const first = draft.effects.findIndex(({ type }) => type === 'cast')
+  if (unlogged.length === 0 || first === -1) return draft.effects
+  draft.set({ unlogged: [] })
+  return draft.effects.map((effect, index) =>
+    index === first && effect.type === 'cast' ? { ...effect, certificates: unlogged } : effect,
+  )
 }
 
 /** Applies the rules until none applies. */
@@ -190,6 +225,11 @@ function forgetBlocks(draft: Draft): void {
   for (const { finalization, notarization, own } of views.values()) {
     for (const id of [finalization?.block, notarization?.block, own.notarized])
       if (id !== undefined) needed.add(String(id))
+  }
+  // With the blocks between them and the final one.
+  for (const id of needed) {
+    const parent = blocks.get(id)?.block.header.parent.toString()
+    if (parent !== undefined && blocks.has(parent)) needed.add(parent)
   }
   const kept = [...blocks].filter(([id, { block }]) => block.header.view >= view || needed.has(id))
   if (kept.length < blocks.size) draft.set({ blocks: new Map(kept) })
@@ -261,11 +301,11 @@ function receive(draft: Draft, from: number, message: ConsensusMessage): void {
   draft.set({ heardMs: heardMs.with(from, draft.nowMs) })
   switch (message.type) {
     case 'proposal': {
-      const block = readBlock(message.header, message.body)
+      const { again, body, header, vote } = message
+      if (!isPlaced(draft, from, vote)) return
+      const block = vote.signer === from && draft.leader(vote.view) === from ? readBlock(header, body) : undefined
       if (block === undefined) ban(draft, from)
-      else if (isPlaced(draft, from, message.vote)) {
-        receiveProposal(draft, from, { block, again: message.again, vote: message.vote })
-      }
+      else receiveProposal(draft, from, { block, again, vote })
       return
     }
     case 'vote':
@@ -280,15 +320,9 @@ function receive(draft: Draft, from: number, message: ConsensusMessage): void {
     case 'ask':
       answer(draft, from, message)
       return
-    case 'want': {
-      const held = draft.block(message.block)
-      if (held === undefined) draft.emit({ type: 'serve', to: from, block: message.block })
-      else {
-        const { body, headerBytes: header } = held.block
-        draft.emit({ type: 'send', to: from, message: { type: 'block', header, body } })
-      }
+    case 'want':
+      draft.emit({ type: 'serve', to: from, block: message.block, held: draft.block(message.block)?.block })
       return
-    }
     case 'block': {
       const block = readBlock(message.header, message.body)
       if (block === undefined) ban(draft, from)
@@ -326,93 +360,8 @@ function receiveCertificate(draft: Draft, from: number, certificate: Certificate
   const { finalization, notarization, nullification } = draft.view(certificate.view)
   const known = { notarize: notarization, nullify: nullification, finalize: finalization }[certificate.kind]
   if (known !== undefined) return
-  draft.emit({ type: 'check-certificates', from, view: undefined, certificates: [certificate] })
-}
-
-/** Asks a validator that is further for what this one lacks. */
-function ask(draft: Draft, from: number): void {
-  const { askedMs, set, view } = draft.state
-  if (draft.nowMs < (askedMs[from] ?? -Infinity) + deltaMs(draft.state)) return
-  draft.set({ askedMs: askedMs.with(from, draft.nowMs) })
-  draft.emit({ type: 'send', to: from, message: { type: 'ask', epoch: set.epoch, view } })
-}
-
-/** Sends what a validator lacks that is in this view still. */
-function answer(draft: Draft, to: number, asked: { readonly epoch: number; readonly view: number }): void {
-  const { answeredMs, options, set } = draft.state
-  if (asked.epoch > set.epoch || draft.nowMs < (answeredMs[to] ?? -Infinity) + options.deltaMs) return
-  draft.set({ answeredMs: answeredMs.with(to, draft.nowMs) })
-  above(draft, asked.epoch < set.epoch ? 0 : asked.view, to)
-}
-
-/**
- * What this validator knows and did from a view on: the newest certificates, its own votes, and its proposal.
- *
- * @param to - who lacks it; `undefined`: all.
- */
-function above(draft: Draft, from: number, to: number | undefined): void {
-  const { final, me } = draft.state
-  const certificates: Certificate[] = []
-  const votes: ConsensusMessage[] = []
-  if (from <= final.view && final.certificate !== null) certificates.push(final.certificate)
-  for (const view of draft.knownViews().filter((one) => one >= from)) {
-    const { boxes, finalization, notarization, nullification } = draft.view(view)
-    for (const one of [notarization, nullification, finalization]) if (one !== undefined) certificates.push(one)
-    for (const box of boxes.values()) {
-      const vote = box.votes.get(me)?.vote
-      if (vote !== undefined) votes.push({ type: 'vote', vote })
-    }
-  }
-  for (const certificate of certificates.slice(0, CONSENSUS_CERTIFICATES_SENT_MAX)) {
-    draft.emit({ type: 'send', to, message: { type: 'certificate', certificate } })
-  }
-  proposeTo(draft, to)
-  for (const message of votes.slice(-CONSENSUS_CERTIFICATES_SENT_MAX)) draft.emit({ type: 'send', to, message })
-}
-
-/** Sends the own proposal again to those who may lack it: a block may be a megabyte, and on a slow line it is still on its way. */
-function proposeTo(draft: Draft, to: number | undefined): void {
-  const { set, view } = draft.state
-  const message = ownProposal(draft)
-  const { boxes, proposal } = draft.view(view)
-  if (message === undefined || proposal === undefined) return
-  if (draft.nowMs < proposal.receivedMs + 2 * deltaMs(draft.state)) return
-  const hasVoted = (validator: number): boolean =>
-    boxes.get(`notarize ${proposal.block}`)?.votes.has(validator) === true
-  for (const index of to === undefined ? set.validators.keys() : [to]) {
-    if (index !== draft.state.me && !hasVoted(index)) draft.emit({ type: 'send', to: index, message })
-  }
-}
-
-/** Rule 8; and blocks that were not given are asked of the next validator. */
-function sendAgain(draft: Draft): void {
-  wantAgain(draft)
-  if (!isUnsettled(draft) || draft.nowMs < draft.state.resendMs) return
-  draft.set({ resendMs: draft.nowMs + 2 * deltaMs(draft.state) })
-  above(draft, draft.state.final.view, undefined)
-}
-
-/** Whether there is anything above the final block that others may lack. */
-function isUnsettled(draft: Draft): boolean {
-  const { final, view, views } = draft.state
-  return view > final.view + 1 || views.size > 0
-}
-
-function wantAgain(draft: Draft): void {
-  const { set, wanted } = draft.state
-  const next = new Map(wanted)
-  for (const [id, { asked, askedMs, from, block }] of wanted) {
-    if (draft.nowMs < askedMs + deltaMs(draft.state)) continue
-    const to = from[asked % Math.max(1, from.length)]
-    if (to === undefined || asked > 2 * set.validators.length) {
-      next.delete(id)
-      draft.emit({ type: 'catch-up' })
-      continue
-    }
-    next.set(id, { block, from, asked: asked + 1, askedMs: draft.nowMs })
-    draft.emit({ type: 'send', to, message: { type: 'want', block } })
-  }
-  if (wanted.size > 0) draft.set({ wanted: next })
+  const { epoch } = draft.state.set
+  draft.emit({ type: 'check-certificates', epoch, from, view: undefined, certificates: [certificate] })
 }
 
 /** A block became final, here or by catching up. */
@@ -426,8 +375,11 @@ function moveHead(draft: Draft, final: FinalPoint): void {
     final,
     blocks: new Map(blocks),
     views: new Map(views),
+    // What is still named by a certificate, or is a parent, is wanted again in this step.
+    wanted: new Map(),
     committing: blocks.some(([id]) => id === state.committing) ? state.committing : undefined,
     finalMs: nowMs,
+    unlogged: state.unlogged.filter(({ view }) => view > final.view),
     growth: growthAfterFinal(state.growth),
     ...(isBehind ? { view: final.view + 1, enteredMs: nowMs } : {}),
   })
@@ -444,7 +396,7 @@ function remember(draft: Draft, { block, kind, view }: Vote): void {
 function setTimer(draft: Draft): void {
   const { me, resendMs, timerMs, view, wanted } = draft.state
   const { own } = draft.view(view)
-  const times = [...wanted.values()].map((one) => one.askedMs + deltaMs(draft.state))
+  const times = [...wanted.values()].map((one) => wantAgainMs(draft, one))
   if (isUnsettled(draft)) times.push(resendMs)
   if (!own.nullified && own.finalized === undefined) {
     const { proposalMs, viewMs } = deadlines(draft)

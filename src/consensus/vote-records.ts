@@ -7,6 +7,7 @@
 import { decodeCanonical, encodeCanonical } from '../core/codec.ts'
 import { BLOCK_BYTES_MAX, HEADER_BYTES_MAX, VOTE_LOG_RECORD_BYTES_MAX, VOTE_LOG_REPLACE_BYTES } from '../core/limits.ts'
 import { byteString, integer, object } from '../core/schema.ts'
+import { type Certificate, decodeCertificate, encodeCertificate } from '../ledger/certificate.ts'
 import { type Vote, decodeVote, encodeVote } from '../ledger/vote.ts'
 import type { LoggedRecord, VoteLogPort } from './replica-ports.ts'
 import { type Block, readBlock } from './simplex-state.ts'
@@ -15,6 +16,7 @@ interface Live extends EpochView {
   readonly record: LoggedRecord
   readonly vote?: Vote
   readonly block?: Block
+  readonly certificate?: Certificate
 }
 
 /** What was said in an epoch before a restart. */
@@ -22,11 +24,14 @@ export interface Said {
   readonly votes: readonly Vote[]
   /** That were voted for. */
   readonly blocks: readonly Block[]
+  /** That votes rested on. */
+  readonly certificates: readonly Certificate[]
   /** Nothing is voted in this view, or an earlier one: what was said there is not known any more. */
   readonly floorView: number
 }
 
-const RECORD = { vote: 1, block: 2, floor: 3 } as const
+const RECORD = { vote: 1, block: 2, floor: 3, certificate: 4, halt: 5 } as const
+const HALT: LoggedRecord = { type: RECORD.halt, payload: new Uint8Array(0) }
 const floorRecord = object({ epoch: integer(0), view: integer(0) })
 const blockRecord = object({ header: byteString(1, HEADER_BYTES_MAX), body: byteString(1, BLOCK_BYTES_MAX) })
 
@@ -42,6 +47,7 @@ export class VoteRecords {
   #live: Live[] = []
   /** Up to here nothing is voted on any more. */
   #floor: EpochView = { epoch: 0, view: 0 }
+  #isHalted = false
   /** One after the other: a replacement of the log must not pass an append. */
   #turn: Promise<unknown> = Promise.resolve()
 
@@ -58,12 +64,18 @@ export class VoteRecords {
       } else if (record.type === RECORD.block) {
         const block = decodeBlockRecord(record.payload)
         if (block !== undefined) this.#live.push({ epoch: block.header.epoch, view: block.header.view, record, block })
+      } else if (record.type === RECORD.certificate) {
+        const certificate = decodeCertificate(record.payload)
+        this.#live.push({ epoch: certificate.epoch, view: certificate.view, record, certificate })
+      } else if (record.type === RECORD.halt) {
+        this.#isHalted = true
       } else {
         const floor = floorRecord(decodeCanonical(record.payload), 'vote-log')
         if (floor.epoch >= this.#floor.epoch) this.#floor = floor
       }
     }
-    for (const { epoch } of this.#live) if (epoch > this.#floor.epoch) this.#floor = { epoch, view: 0 }
+    for (const { epoch, vote } of this.#live)
+      if (vote !== undefined && epoch > this.#floor.epoch) this.#floor = { epoch, view: 0 }
   }
 
   /**
@@ -78,18 +90,38 @@ export class VoteRecords {
     return {
       votes: live.flatMap(({ vote }) => vote ?? []),
       blocks: live.flatMap(({ block }) => block ?? []),
+      certificates: live.flatMap(({ certificate }) => certificate ?? []),
       floorView: epoch === this.#floor.epoch ? this.#floor.view : 0,
     }
   }
 
-  /** Makes votes durable, and the block that they are for. */
-  async add(votes: readonly Vote[], block: Block | undefined): Promise<void> {
-    const live: Live[] = votes.map((vote) => ({
-      epoch: vote.epoch,
-      view: vote.view,
-      record: { type: RECORD.vote, payload: encodeVote(vote) },
-      vote,
-    }))
+  /** Whether this key must not sign any more: it is in use elsewhere. */
+  get isHalted(): boolean {
+    return this.#isHalted
+  }
+
+  /** This key never signs again with this log. */
+  async halt(): Promise<void> {
+    this.#isHalted = true
+    await this.#inTurn(() => this.#log.append([HALT]))
+  }
+
+  /** Makes votes durable, with the block that they are for and the certificates that they rest on. */
+  async add(votes: readonly Vote[], block: Block | undefined, certificates: readonly Certificate[]): Promise<void> {
+    const live: Live[] = [
+      ...certificates.map((certificate) => ({
+        epoch: certificate.epoch,
+        view: certificate.view,
+        record: { type: RECORD.certificate, payload: encodeCertificate(certificate) },
+        certificate,
+      })),
+      ...votes.map((vote) => ({
+        epoch: vote.epoch,
+        view: vote.view,
+        record: { type: RECORD.vote, payload: encodeVote(vote) },
+        vote,
+      })),
+    ]
     const [first] = votes
     if (block !== undefined && first !== undefined) {
       const record = { type: RECORD.block, payload: encodeBlockRecord(block) }
@@ -108,7 +140,8 @@ export class VoteRecords {
     await this.#inTurn(async () => {
       if (this.#log.bytes < VOTE_LOG_REPLACE_BYTES) return
       const floor = { type: RECORD.floor, payload: encodeCanonical(this.#floor) }
-      await this.#log.replace([floor, ...this.#live.map(({ record }) => record)])
+      const halt = this.#isHalted ? [HALT] : []
+      await this.#log.replace([floor, ...halt, ...this.#live.map(({ record }) => record)])
     })
   }
 

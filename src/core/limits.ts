@@ -402,6 +402,16 @@ export const CONSENSUS_VIEWS_AHEAD_MAX = 64
 export const CONSENSUS_PROPOSALS_AHEAD_MAX = 4
 /** An honest signer has one ballot of each kind in a view; a little more shows that it isn't. */
 export const CONSENSUS_BALLOTS_PER_SIGNER_MAX = 5
+/** Final blocks further up than this are fetched in bulk, not one by one from validators. */
+export const CONSENSUS_ANCESTORS_WANTED_MAX = 4
+/** Longest pause before a wanted block is asked for again. */
+export const CONSENSUS_WANT_MS_MAX = 5_000
+/** A validator is given a block no more often: twenty blocks a second, each of up to 2 MiB. */
+export const CONSENSUS_SERVE_INTERVAL_MS = 50
+/** Signatures of certificates that are checked together, before others have their turn. */
+export const CONSENSUS_CHECKED_TOGETHER = 64
+/** Blocks so many views after the final one hold no transactions: what is in their way is not a lack of room. */
+export const CONSENSUS_FULL_VIEWS_MAX = 32
 /** Certificates, and votes, that are sent again at once. */
 export const CONSENSUS_CERTIFICATES_SENT_MAX = 256
 /** A block with its envelope; a proposal of an epoch's last block carries a justification beside. */

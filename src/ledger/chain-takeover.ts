@@ -201,11 +201,7 @@ export class ChainTakeover {
     const target = this.#theTarget()
     const { height } = target.header
     await this.#writeHistory(target)
-    await snapshot.finish([
-      ...genesisWrites(this.#genesis),
-      headWrite(height),
-      { key: TAKEOVER_KEY, value: undefined },
-    ])
+    await snapshot.finish([...genesisWrites(this.#genesis), headWrite(height), { key: TAKEOVER_KEY, value: undefined }])
   }
 
   async #writeHistory(target: FinalHeader): Promise<void> {

@@ -246,8 +246,11 @@ export class Mempool {
     const queue = queues?.get(org)
     const account = queue?.accounts.get(id)
     account?.bySeq.delete(seq)
-    if (account?.bySeq.size === 0) queue?.accounts.delete(id)
-    if (queue?.accounts.size === 0) queues?.delete(org)
+    // Who had a turn goes to the end: the next block begins with those who had none.
+    queue?.accounts.delete(id)
+    if (account !== undefined && account.bySeq.size > 0) queue?.accounts.set(id, account)
+    queues?.delete(org)
+    if (queue !== undefined && queue.accounts.size > 0) queues?.set(org, queue)
     this.#byId.delete(tx.id)
     this.#count(tx, -1)
   }

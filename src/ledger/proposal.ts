@@ -2,7 +2,7 @@
 import type { CID } from 'multiformats/cid'
 import { equals } from 'uint8arrays/equals'
 import type { ChainId, InstitutionId } from '../core/ids.ts'
-import { BLOCK_TXS_MAX, BLOCK_TX_BYTES_MAX } from '../core/limits.ts'
+import { BLOCK_BYTES_MAX, BLOCK_TXS_MAX, BLOCK_TX_BYTES_MAX } from '../core/limits.ts'
 import type { KeyChange } from '../core/ports.ts'
 import { merkleRoot } from '../crypto/merkle.ts'
 import { type BlockBody, type Justification, bodyCid, encodeBody, txRootOf } from './block-body.ts'
@@ -118,7 +118,7 @@ export async function makeProposal(
   if (timeMs <= head.timeMs) {
     throw new HeaderError({ code: 'HEADER_TIME_NOT_LATER', timeMs, parentTimeMs: head.timeMs })
   }
-  const executed = await executeOn(ground, fitting(byLane(request.txs)), timeMs)
+  const executed = await executeOn(ground, fitting(byLane(request.txs), justify), timeMs)
   const txs = executed.txs.map((tx) => tx.bytes)
   const body = encodeBody({ txs, justify })
   const fields: Header = {
@@ -142,18 +142,23 @@ export async function makeProposal(
   return { executed, proposal: { id: headerId(header), header, body, fields, txs: included, dropped } }
 }
 
+/** What stands before an envelope in the body: type and length. */
+const TX_HEAD_BYTES = 5
+
 /** Urgent lanes first, so that a revocation comes before what it revokes; else as they were given. */
 function byLane(txs: readonly SignedTx[]): SignedTx[] {
   return txs.toSorted((a, b) => a.body.lane - b.body.lane)
 }
 
-/** As many of the transactions, from the first, as a block holds. */
-function fitting(txs: readonly SignedTx[]): SignedTx[] {
+/** As many of the transactions, from the first, as a block holds beside what justifies it. */
+function fitting(txs: readonly SignedTx[], justify: Justification): SignedTx[] {
+  const frameBytes = encodeBody({ txs: [], justify }).length + BLOCK_TXS_MAX * TX_HEAD_BYTES
+  const bytesMax = Math.min(BLOCK_TX_BYTES_MAX, BLOCK_BYTES_MAX - frameBytes)
   const fit: SignedTx[] = []
   let bytes = 0
   for (const tx of txs.slice(0, BLOCK_TXS_MAX)) {
     bytes += tx.bytes.length
-    if (bytes > BLOCK_TX_BYTES_MAX) break
+    if (bytes > bytesMax) break
     fit.push(tx)
   }
   return fit

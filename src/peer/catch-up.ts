@@ -12,7 +12,7 @@
  */
 import type { PeerId } from '@libp2p/interface'
 import { CodecError } from '../core/codec.ts'
-import { CodedError, type Fault, faultOf } from '../core/coded-error.ts'
+import { type CodedError, type Fault, faultOf } from '../core/coded-error.ts'
 import {
   CATCH_UP_PASSED_OVER_MS,
   CATCH_UP_SNAPSHOT_BLOCKS,
@@ -86,6 +86,7 @@ export class CatchUp {
   /** Until when a peer is not asked. */
   readonly #passedOver = new Map<string, number>()
   #running: Promise<void> | undefined
+  /** Once more, behind the one that runs. */
   #again = false
   #status: CatchUpStatus | undefined
   /** Highest head that a member told of. */
@@ -97,6 +98,7 @@ export class CatchUp {
   constructor(deps: CatchUpDeps, options: CatchUpOptions = {}) {
     this.#deps = deps
     this.#snapshotBlocks = options.snapshotBlocks ?? CATCH_UP_SNAPSHOT_BLOCKS
+    deps.database.whenDamaged((error) => this.damaged(error))
   }
 
   /** How far this peer knows to be behind, in blocks. */
@@ -130,13 +132,14 @@ export class CatchUp {
     if (this.#damage !== undefined || this.#stopping.signal.aborted) return
     this.#damage = faultOf(error) ?? { code: 'INTERNAL' }
     this.#deps.log.error({ fault: this.#damage }, 'the ledger is damaged: it is rebuilt from the other members')
+    this.#again = true
     this.now()
   }
 
-  /** Asks members for what this peer lacks, until none has any. One at a time; called meanwhile, once more after that. */
+  /** Asks members for what this peer lacks, until none has any. One at a time. */
   now(): void {
-    this.#again = this.#running !== undefined
-    if (this.#again || this.#stopping.signal.aborted) return
+    if (this.#running !== undefined || this.#stopping.signal.aborted) return
+    this.#again = false
     this.#running = this.#pass()
       .catch((error: unknown) => {
         if (this.#stopping.signal.aborted) return
@@ -301,7 +304,10 @@ export class CatchUp {
 
   #passOver(peer: string, error: CodedError): void {
     const { clock, log } = this.#deps
-    log.warn({ peer, fault: error.fault }, 'a member is passed over in catching up: its answer does not hold, or did not come')
+    log.warn(
+      { peer, fault: error.fault },
+      'a member is passed over in catching up: its answer does not hold, or did not come',
+    )
     this.#passedOver.set(peer, clock.nowMs() + CATCH_UP_PASSED_OVER_MS)
   }
 

@@ -26,7 +26,7 @@ import { EvidenceReports } from './evidence-reports.ts'
 import { PeerError } from './faults.ts'
 import { type Identity, openIdentity } from './identity.ts'
 import { LedgerDatabase } from './ledger-database.ts'
-import { LedgerNode } from './ledger-node.ts'
+import { LedgerNode, type LedgerNodeDeps } from './ledger-node.ts'
 import { ObjectService } from './objects.ts'
 import { openChainOn, openNotes, tryOpenChain } from './open-ledger.ts'
 import type { Peer } from './peer.ts'
@@ -86,16 +86,8 @@ async function openAll(
   closers.push(async () => store.close())
   // On a full disk the store's ballast makes way for the ledger and the journals.
   freeRoom = async () => store.releaseBallast()
-  const database = await LedgerDatabase.open(
-    { onDiskFull, log },
-    join(config.dataDir, 'ledger'),
-    new PrefixStore(state, 'chain/'),
-  )
-  closers.push(async () => database.close())
-  let onDamage: (error: unknown) => void = () => undefined
-  const chainDeps = { clock, log, machines, directory: accountDirectory }
-  const genesisBytes = await readGenesis(config.genesis)
-  const chain = await openChainOn(database, { ...chainDeps, onDamage: (error) => onDamage(error) }, genesisBytes)
+  const opened = await openLedger(config, { clock, log, onDiskFull }, state, closers)
+  const { chain } = opened
   checkMember(chain, config, identity)
   const host = await openHost(config, chain, identity, log)
   closers.push(async () => host.stop())
@@ -116,23 +108,8 @@ async function openAll(
   closers.push(async () => blocks.stop())
 
   const mempool = new Mempool()
-  const ledger = new LedgerNode(
-    {
-      chain,
-      mempool,
-      host,
-      content,
-      store,
-      database,
-      tryOpen: async (other) => tryOpenChain(other, chainDeps, genesisBytes),
-      onFailure: deps.onFailure,
-      clock,
-      log,
-    },
-    deps.catchUp,
-  )
-  onDamage = (error) => ledger.damaged(error)
-  database.whenDamaged(onDamage)
+  const { onFailure } = deps
+  const ledger = new LedgerNode({ ...opened, mempool, host, content, store, onFailure, clock, log }, deps.catchUp)
   await ledger.start()
   closers.push(async () => ledger.stop())
   const validator = await startValidator(config, deps, { chain, mempool, ledger, identity, host, state }, closers)
@@ -143,13 +120,31 @@ async function openAll(
   const scrubs = new ScrubSchedule({ store, state: new PrefixStore(state, 'scrub/'), clock, log }, config.store)
   scrubs.start()
   closers.push(async () => scrubs.stop())
-  const bitswap = new BitswapOnDemand({ host, store, log, onFailure: deps.onFailure })
+  const bitswap = new BitswapOnDemand({ host, store, log, onFailure })
   bitswap.start()
   closers.push(async () => bitswap.stop())
   const { institution } = config
   const consensus = (): ReturnType<Validator['status']> => validator.status()
   const parts = { chain, mempool, ledger, store, content, uploads, objects, host, dialer, consensus }
   return { institution, identity, ...parts, close }
+}
+
+/** The ledger's database, and the chain on it. */
+async function openLedger(
+  config: PeerConfig,
+  deps: Pick<ComposeDeps, 'clock' | 'log'> & { readonly onDiskFull: () => Promise<boolean> },
+  notes: LevelStore,
+  closers: (() => Promise<void>)[],
+): Promise<Pick<LedgerNodeDeps, 'chain' | 'database' | 'tryOpen'>> {
+  const { clock, log, onDiskFull } = deps
+  const before = new PrefixStore(notes, 'chain/')
+  const database = await LedgerDatabase.open({ onDiskFull, log }, join(config.dataDir, 'ledger'), before)
+  closers.push(async () => database.close())
+  const chainDeps = { clock, log, machines, directory: accountDirectory }
+  const genesisBytes = await readGenesis(config.genesis)
+  const onDamage = (error: unknown): void => database.damaged(error)
+  const chain = await openChainOn(database, { ...chainDeps, onDamage }, genesisBytes)
+  return { chain, database, tryOpen: async (other) => tryOpenChain(other, chainDeps, genesisBytes) }
 }
 
 async function readGenesis(file: string): Promise<Uint8Array> {

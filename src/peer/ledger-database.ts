@@ -73,9 +73,14 @@ export class LedgerDatabase implements KeyValueStore {
     return database
   }
 
-  /** Called where a read shows damage, once for each such read. */
+  /** Called where damage shows, here or to whoever reads: see `damaged`. */
   whenDamaged(onDamage: (error: unknown) => void): void {
     this.#onDamage = onDamage
+  }
+
+  /** What was read doesn't fit together. */
+  damaged(error: unknown): void {
+    this.#onDamage?.(error)
   }
 
   async get(key: Uint8Array): Promise<Uint8Array | undefined> {
@@ -151,7 +156,7 @@ export class LedgerDatabase implements KeyValueStore {
   }
 
   #noted(error: unknown): unknown {
-    if (isDamage(error)) this.#onDamage?.(error)
+    if (isDamage(error)) this.damaged(error)
     return error
   }
 

@@ -324,7 +324,9 @@ export class LedgerNode {
     if (this.#toShare.length > 1) return
     setTimeout(() => {
       const envelopes = this.#toShare.splice(0)
-      this.#validator?.share(envelopes)
+      // An epoch may have ended since they were taken in.
+      if (this.#votes()) this.#validator?.share(envelopes)
+      else this.#handOver.now()
     }, TRANSACTIONS_SHARE_WINDOW_MS)
   }
 

@@ -32,7 +32,10 @@ export async function openNotes(
     return { notes: await LevelStore.open(dir, deps), isSaved: true }
   } catch (error) {
     if (!isDamage(error)) throw error
-    deps.log.error({ fault: faultOf(error) }, 'nothing of the notes of this peer could be saved: its list of objects is lost')
+    deps.log.error(
+      { fault: faultOf(error) },
+      'nothing of the notes of this peer could be saved: its list of objects is lost',
+    )
   }
   await rm(dir, { recursive: true })
   return { notes: await LevelStore.open(dir, deps), isSaved: true }

@@ -7,7 +7,7 @@
  * @see docs/spec/sync.md
  */
 import { CodecError } from '../core/codec.ts'
-import { CodedError, faultOf } from '../core/coded-error.ts'
+import { type CodedError, faultOf } from '../core/coded-error.ts'
 import type { KeyValueStore } from '../core/ports.ts'
 import type { FinalHeader } from '../ledger/header.ts'
 import { HeaderError } from '../ledger/block-check.ts'

@@ -102,6 +102,8 @@ export class Watch {
   durable(institution: InstitutionId, record: { readonly type: number; readonly payload: Uint8Array }): void {
     const known = this.#durable.get(institution) ?? new Set<string>()
     this.#durable.set(institution, known)
+    // Votes and blocks; what else the log holds binds nobody.
+    if (record.type > 2) return
     const value: unknown = decode(record.payload)
     if (isVote(value)) known.add(voteText(value))
     else if (hasHeader(value)) known.add(textOf(value.header))
@@ -150,11 +152,11 @@ export class Watch {
     }
     const below = this.#byHeight.get(height - 1)
     if (known !== undefined && known.id !== block.id) {
-      this.#fork(`height ${height}: ${known.by} has ${short(known.id)}, ${machine.name} has ${short(id)}`)
+      this.#fork(`height ${height}: ${known.by} has ${known.id.slice(-6)}, ${machine.name} has ${short(id)}`)
     } else if (known !== undefined && known.stateRoot !== block.stateRoot) {
       this.violate(`state roots differ at height ${height}: ${known.by}, ${machine.name}`)
     } else if (below !== undefined && below.id !== block.parent) {
-      this.#fork(`height ${height} of ${machine.name} does not follow ${short(below.id)} of ${below.by}`)
+      this.#fork(`height ${height} of ${machine.name} does not follow ${below.id.slice(-6)} of ${below.by}`)
     }
     if (said.timeMs > this.#options.latestMs()) this.violate(`${machine.name} has a block from the future at ${height}`)
     if (textOf(said.stateRoot) !== block.stateRoot) this.violate(`${machine.name} has another state than its header`)

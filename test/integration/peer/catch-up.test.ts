@@ -1,9 +1,12 @@
 /** Peers that are behind, or whose ledger is damaged: real TCP, real disks, the production daemon; only thresholds are lower. */
+import { join } from 'node:path'
 import { expect, test, vi } from 'vitest'
 import { EPOCH_BLOCKS } from '../../../src/core/limits.ts'
 import type { KeyChange } from '../../../src/core/ports.ts'
 import { checkProof } from '../../../src/ledger/proof.ts'
 import { proveBlock } from '../../../src/ledger/proof-maker.ts'
+import { SnapshotMaker } from '../../../src/ledger/snapshot-maker.ts'
+import { LevelStore } from '../../../src/store/level-store.ts'
 import { MemoryLog } from '../p2p/test-peer.ts'
 import { LongChain, putLedger } from './long-chain.ts'
 import { TestNetwork, newAccount, type TestPeer } from './network.ts'
@@ -97,4 +100,59 @@ test('a peer that was stopped for long takes a snapshot, and opens with it again
   expect(await idAt(back, 150)).toBe(await idAt(network.peer(0), 150))
   await back.close()
   await atHead(await network.startPeer(1), HEAD)
+})
+
+test('a validator that was stopped for long votes again behind a snapshot', async () => {
+  const log = new MemoryLog()
+  await using network = await TestNetwork.start({
+    peers: 4,
+    validators: 4,
+    started: 3,
+    ageMs: 3_600_000,
+    catchUp,
+    log,
+    prepare: async (it) => {
+      const chain = await LongChain.begin(it, 4)
+      await chain.grow(20)
+      await putLedger(it, 3, await chain.entries())
+      await chain.grow(HEAD, (height) => (height < 100 ? 2 : 0))
+      for (const index of [0, 1, 2]) await putLedger(it, index, await chain.entries())
+    },
+  })
+  const back = await network.startPeer(3)
+  await atHead(back, HEAD)
+  expect(log.lines.map(({ message }) => message)).toContain('the ledger was rebuilt from other members')
+  // Without one of the others, its votes are needed.
+  await network.peer(0).close()
+  await newAccount(back, 'after')
+  expect(back.peer.consensus?.()?.validates).toBe(true)
+})
+
+test('at the end of an epoch a snapshot is taken, and older states go; others take it from then on', async () => {
+  const log = new MemoryLog()
+  await using network = await TestNetwork.start({
+    peers: 2,
+    started: 1,
+    ageMs: 3_600_000,
+    catchUp,
+    log,
+    prepare: async (it) => {
+      const chain = await LongChain.begin(it)
+      await chain.grow(EPOCH_BLOCKS - 1, (height) => (height < 100 ? 2 : 0))
+      await putLedger(it, 0, await chain.entries())
+    },
+  })
+  const first = network.peer(0)
+  for (const name of ['a', 'b', 'c']) await newAccount(first, name)
+  const messages = (): string[] => log.lines.map(({ message }) => message)
+  await vi.waitFor(() => expect(messages()).toContain('snapshot taken'), WAIT)
+  const fresh = await network.startPeer(1)
+  await atHead(fresh, first.peer.chain.head.height)
+  expect(messages()).toContain('taking a snapshot from other members')
+  // Of what the snapshot replaced nothing is left.
+  await Promise.all([first.close(), fresh.close()])
+  const store = await LevelStore.open(join(first.config.dataDir, 'ledger', '000001'))
+  await expect(SnapshotMaker.open(store, EPOCH_BLOCKS - 1)).rejects.toThrow('SNAPSHOT_VERSION_GONE')
+  await expect(SnapshotMaker.open(store, EPOCH_BLOCKS)).resolves.toBeDefined()
+  await store.close()
 })

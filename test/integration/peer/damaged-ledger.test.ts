@@ -1,8 +1,12 @@
 /** A ledger that a disk has damaged: the peer rebuilds it from the others, and what else it keeps stays. */
 import { readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { concat } from 'uint8arrays/concat'
+import { fromString } from 'uint8arrays/from-string'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { EPOCH_BLOCKS } from '../../../src/core/limits.ts'
+import { LevelStore } from '../../../src/store/level-store.ts'
+import { PrefixStore } from '../../../src/store/prefix-store.ts'
 import { MemoryLog } from '../p2p/test-peer.ts'
 import { LongChain, putLedger } from './long-chain.ts'
 import { TestNetwork, newAccount, type TestPeer } from './network.ts'
@@ -105,7 +109,10 @@ test('damage found while reading is said, and mended while the peer runs; the da
     for (let height = 1; height <= LONG; height++) await alone.peer.chain.reader.bodyAt(height)
   }
   await expect(readAll()).rejects.toThrow('STORE_DATABASE_DAMAGED')
-  await vi.waitFor(() => expect(alone.peer.ledger.catchingUp).toMatchObject({ fault: { code: 'LEDGER_NOT_FOUND' } }), WAIT)
+  await vi.waitFor(
+    () => expect(alone.peer.ledger.catchingUp).toMatchObject({ fault: { code: 'LEDGER_NOT_FOUND' } }),
+    WAIT,
+  )
   // With another member there, it is mended.
   await alone.peer.host.dial(whole.peer.host.getMultiaddrs())
   await vi.waitFor(() => expect(alone.peer.ledger.catchingUp).toBeUndefined(), WAIT)
@@ -115,13 +122,38 @@ test('damage found while reading is said, and mended while the peer runs; the da
   await newAccount(alone, 'after')
 })
 
+test("a state that is another than the validators' is noticed with the next block, and rebuilt", async () => {
+  const log = new MemoryLog()
+  await using network = await damagedNetwork(LONG, log)
+  const [whole, hurt] = [network.peer(0), network.peer(1)]
+  await hurt.close()
+  // As a lost batch would leave it: the values are gone, and nothing else is wrong.
+  const store = await LevelStore.open(await ledgerOf(hurt))
+  const quotas = fromString('s\u0005quota')
+  for await (const { key } of store.range({ from: quotas, to: concat([quotas, new Uint8Array([0xff])]) })) {
+    await store.batch([{ key, value: undefined }])
+  }
+  await store.close()
+  const back = await network.startPeer(1)
+  expect(back.peer.chain.head.height).toBe(LONG)
+  await newAccount(whole, 'someone')
+  await vi.waitFor(
+    () => expect(log.lines.map(({ fields }) => JSON.stringify(fields)).join()).toContain('LEDGER_DIFFERS'),
+    WAIT,
+  )
+  await expectRebuilt(back, whole)
+  await newAccount(back, 'after')
+  await expectRebuilt(back, whole)
+})
+
 test('a validator whose ledger is rebuilt votes on from its vote log, and against nothing that it said', async () => {
   const log = new MemoryLog()
   await using network = await damagedNetwork(SHORT, log, 4)
   await newAccount(network.peer(3), 'before')
   await network.peer(3).close()
   await newAccount(network.peer(0), 'meanwhile')
-  for (const file of await filesOf(await ledgerOf(network.peer(3)), /^(MANIFEST.*|CURRENT)$/)) await writeFile(file, 'x')
+  for (const file of await filesOf(await ledgerOf(network.peer(3)), /^(MANIFEST.*|CURRENT)$/))
+    await writeFile(file, 'x')
   const back = await network.startPeer(3)
   await expectRebuilt(back, network.peer(0))
   // Without one of the others, its votes are needed.
@@ -133,19 +165,44 @@ test('a validator whose ledger is rebuilt votes on from its vote log, and agains
 })
 
 test('a peer whose own notes are damaged starts with what could be saved, and its validator only with its vote log', async () => {
-  const log = new MemoryLog()
-  await using network = await damagedNetwork(SHORT, log, 4)
-  const hurt = network.peer(2)
+  await using network = await damagedNetwork(SHORT, new MemoryLog())
+  const hurt = network.peer(0)
+  const notes = join(hurt.config.dataDir, 'state')
   await newAccount(hurt, 'before')
   await hurt.close()
-  for (const file of await filesOf(join(hurt.config.dataDir, 'state'), /^MANIFEST/)) await cut(file)
-  const back = await network.startPeer(2)
-  await expectRebuilt(back, network.peer(0))
+  for (const file of await filesOf(notes, /^MANIFEST/)) await cut(file)
+  const back = await network.startPeer(0)
   await newAccount(back, 'after')
   expect(back.peer.consensus?.()?.halted).toBeUndefined()
   await back.close()
-  for (const file of await filesOf(join(hurt.config.dataDir, 'state'), /^(MANIFEST|.*\.log|.*\.ldb)/)) await corrupt(file)
+  for (const file of await filesOf(notes, /^(MANIFEST|.*\.log|.*\.ldb)/)) await corrupt(file)
   await rm(join(hurt.config.dataDir, 'votes'), { recursive: true })
-  const again = await network.startPeer(2)
+  const again = await network.startPeer(0)
   await vi.waitFor(() => expect(again.peer.consensus?.()?.halted?.code).toBe('VOTE_LOG_MISSING'), WAIT)
+})
+
+test('a ledger that an earlier version kept among the notes is moved, and is the same', async () => {
+  await using network = await TestNetwork.start({
+    peers: 1,
+    ageMs: 3_600_000,
+    prepare: async (it) => {
+      const chain = await LongChain.begin(it)
+      await chain.grow(SHORT, () => 1)
+      const notes = await LevelStore.open(join(it.configs[0]?.dataDir ?? '', 'state'))
+      await new PrefixStore(notes, 'chain/').batch(await chain.entries())
+      await notes.close()
+    },
+  })
+  const [only] = network.peers
+  if (only === undefined) throw new Error('a peer was started')
+  expect(only.peer.chain.head.height).toBe(SHORT)
+  await newAccount(only, 'after')
+  await only.close()
+  const notes = await LevelStore.open(join(only.config.dataDir, 'state'))
+  const left: Uint8Array[] = []
+  const everything = { from: new Uint8Array(0), to: new Uint8Array([0xff]) }
+  for await (const { key } of new PrefixStore(notes, 'chain/').range(everything)) left.push(key)
+  await notes.close()
+  expect(left).toEqual([])
+  expect((await network.startPeer(0)).peer.chain.head.height).toBeGreaterThan(SHORT)
 })

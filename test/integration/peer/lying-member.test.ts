@@ -126,13 +126,13 @@ const SNAPSHOT_LIES: readonly (readonly [string, Alter, string])[] = [
     })),
     'RANGE_PROOF_',
   ],
-  ['a chunk that leaves an entry out', inChunk((chunk) => ({ ...chunk, entries: chunk.entries.slice(1) })), 'RANGE_PROOF_'],
-  ['chunks without entries', inChunk((chunk) => ({ ...chunk, isLast: false, entries: [] })), 'SNAPSHOT_CHUNK_EMPTY'],
   [
-    'a chunk that says it is the last',
-    inChunk((chunk) => ({ ...chunk, isLast: !chunk.isLast })),
+    'a chunk that leaves an entry out',
+    inChunk((chunk) => ({ ...chunk, entries: chunk.entries.slice(1) })),
     'RANGE_PROOF_',
   ],
+  ['chunks without entries', inChunk((chunk) => ({ ...chunk, isLast: false, entries: [] })), 'SNAPSHOT_CHUNK_EMPTY'],
+  ['a chunk that says it is the last', inChunk((chunk) => ({ ...chunk, isLast: !chunk.isLast })), 'RANGE_PROOF_'],
   [
     'an end of an epoch that is not certified',
     inEpochs(({ ends, newest }) => ({

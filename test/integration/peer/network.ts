@@ -85,7 +85,10 @@ export class TestNetwork implements AsyncDisposable {
       }),
     )
     const extraPeers = new Map([['h0', options.extraPeers ?? []]])
-    const { json } = await makeGenesis(template, identities, { nowMs: Date.now() - (options.ageMs ?? 1_000), extraPeers })
+    const { json } = await makeGenesis(template, identities, {
+      nowMs: Date.now() - (options.ageMs ?? 1_000),
+      extraPeers,
+    })
     await writeFile(join(folder, 'genesis.json'), json)
     const network = new TestNetwork(folder, configs, options)
     await options.prepare?.(network)

@@ -112,9 +112,9 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
     noticed: /fork|differ|no progress|faulty|signs nothing/,
-    from: 1,
-    step: 2,
-    seedsMax: 60,
+    from: 0,
+    step: 30,
+    seedsMax: 20,
   },
   {
     name: 'builds on a block that ends its epoch before it is final',
@@ -126,7 +126,7 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
     noticed: /no progress|failed/,
-    from: 28,
+    from: 508,
     step: 30,
     seedsMax: 30,
   },
@@ -176,7 +176,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'sends nothing again',
     edits: [
       {
-        file: 'src/consensus/simplex.ts',
+        file: 'src/consensus/simplex-again.ts',
         find: '  if (!isUnsettled(draft) || draft.nowMs < draft.state.resendMs) return\n',
         replace: '  if (draft.state.view >= 0) return\n',
       },
@@ -191,9 +191,9 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'counts a certificate without checking who signed',
     edits: [
       {
-        file: 'src/consensus/replica.ts',
-        find: 'return (await verify(items)).every(Boolean)',
-        replace: 'return (await verify(items)).length > 0',
+        file: 'src/consensus/signature-checks.ts',
+        find: 'if (!(await this.#deps.verify(checks)).every(Boolean)) return { good, bad: 1 }\n',
+        replace: 'await this.#deps.verify(checks)\n',
       },
     ],
     noticed: /./,

@@ -110,7 +110,9 @@ test('a peer that catches up says how, and how far it is', () => {
     'by snapshot of height 9000, chunk 3 of ~40',
   )
   expect(text({ by: 'headers', height: 9_000, left: 700 })).toBe('by snapshot of height 9000, 700 headers left')
-  expect(text({ by: 'damaged', fault: new PeerError({ code: 'LEDGER_NOT_FOUND', reason: 'CHAIN_DAMAGED' }).fault })).toBe(
+  expect(
+    text({ by: 'damaged', fault: new PeerError({ code: 'LEDGER_NOT_FOUND', reason: 'CHAIN_DAMAGED' }).fault }),
+  ).toBe(
     'damaged: The ledger of this peer is damaged (CHAIN_DAMAGED), and no member that is connected shows that it has it. Let at least one other member be connected: the peer then rebuilds its ledger by itself. If no other has it, bring back the data folder from a copy.',
   )
 })

@@ -46,7 +46,16 @@ export class Bench {
     this.set = others.set ?? setOf(validators)
     this.me = leaderOrder(this.set)[leads % validators] ?? 0
     const final = { id: GENESIS_ID, height: 0, view: 0, timeMs: START_MS - 60_000, certificate: null }
-    const given = { options: SIMPLEX_DEFAULTS, set: this.set, me: this.me, final, votes: [], blocks: [], floorView: 0 }
+    const given = {
+      options: SIMPLEX_DEFAULTS,
+      set: this.set,
+      me: this.me,
+      final,
+      votes: [],
+      blocks: [],
+      certificates: [],
+      floorView: 0,
+    }
     const step = startSimplex({ ...given, ...others }, this.#time())
     this.state = step.state
     this.#take(step)
@@ -122,6 +131,7 @@ export class Bench {
     const certificate = this.certificate(kind, view, block, signers)
     this.happen({
       type: 'certificates-checked',
+      epoch: this.set.epoch,
       from: this.others[0] ?? 0,
       view: undefined,
       good: [certificate],
@@ -172,9 +182,10 @@ export class Bench {
   /** What is asked for is done as it should be: certificates hold, blocks are valid. */
   answer(valid = true): void {
     for (const { certificates, from, view } of this.wanted('check-certificates')) {
-      this.happen({ type: 'certificates-checked', from, view, good: certificates, bad: 0 })
+      this.happen({ type: 'certificates-checked', epoch: this.set.epoch, from, view, good: certificates, bad: 0 })
     }
-    for (const { block } of this.wanted('execute')) this.happen({ type: 'executed', block: block.id, valid })
+    for (const { block } of this.wanted('execute'))
+      this.happen({ type: 'executed', block: block.id, verdict: valid ? 'valid' : 'invalid' })
   }
 
   /** The votes that are wanted become durable. */

@@ -1,4 +1,5 @@
-/** Decoders of one-shot requests between peers, and of their answers. */
+/** Decoders of one-shot requests between peers, of their answers, and of what a validator noted of blocks. */
+import { decodeBlockRecord, encodeBlockRecord } from '../../../src/consensus/vote-records.ts'
 import {
   decodeSyncAnswer,
   decodeSyncRequest,
@@ -17,14 +18,24 @@ import {
 } from '../../../src/peer/snapshot-messages.ts'
 import type { FuzzedDecoder } from './decoders.ts'
 
-export function peerDecoders(block: {
+/** @param valid - parts of one block. */
+export function peerDecoders(valid: {
   readonly header: Uint8Array
   readonly certificate: Uint8Array
   readonly body: Uint8Array
 }): readonly FuzzedDecoder[] {
-  const { certificate, header } = block
+  const { body, certificate, header } = valid
+  const block = { header, certificate, body }
   const certified = { header, certificate }
   return [
+    {
+      name: 'decodeBlockRecord',
+      samples: [encodeBlockRecord({ headerBytes: header, body })],
+      run: (bytes) => {
+        const found = decodeBlockRecord(bytes)
+        return found === undefined ? 'refused' : encodeBlockRecord(found)
+      },
+    },
     {
       name: 'decodeSyncRequest',
       samples: [encodeSyncRequest({ from: 1, count: 256 })],

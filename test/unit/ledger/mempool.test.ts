@@ -263,3 +263,49 @@ describe('what leaves the mempool', () => {
     expect(pool.has(all[1]?.id ?? txIdOf(new Uint8Array(32)))).toBe(true)
   })
 })
+
+describe('who had a turn goes to the end', () => {
+  const SMALL = { bytes: 1_048_576, count: 8 }
+
+  /** Blocks of `SMALL`, while everyone goes on submitting. @returns how many of each name were taken. */
+  function takenIn(blocks: number, specs: readonly Spec[], nameOf: (one: SignedTx) => string): Map<string, number> {
+    const pool = new Mempool()
+    const next = specs.map(() => 1)
+    const taken = new Map<string, number>()
+    const seqUsed = new Map<string, number>()
+    for (let block = 0; block < blocks; block++) {
+      for (const [index, spec] of specs.entries()) {
+        for (let waiting = 0; waiting < 8; waiting++) {
+          const { account = '', org = 'city' } = spec
+          const used = seqUsed.get(`${org} ${idOf(account)}`) ?? 0
+          pool.add(tx({ ...spec, seq: next[index] ?? 1 }), used + 1, NOW_MS)
+          next[index] = (next[index] ?? 1) + 1
+        }
+      }
+      const txs = pool.take(SMALL)
+      for (const one of txs) {
+        taken.set(nameOf(one), (taken.get(nameOf(one)) ?? 0) + 1)
+        seqUsed.set(`${one.body.org} ${one.body.account}`, one.body.seq)
+      }
+      pool.committed(txs, NOW_MS)
+    }
+    return taken
+  }
+
+  test('blocks that hold a part of what waits leave no institution out', () => {
+    const names = ['city', 'north', 'south', 'west']
+    const specs = names.map((org) => ({ org, account: org }))
+    const taken = takenIn(40, specs, ({ body }) => body.org)
+    for (const org of names) expect(taken.get(org)).toBe(80)
+  })
+
+  test('blocks that hold a part of what waits leave no account out', () => {
+    const names = Array.from({ length: 20 }, (_, index) => `person ${index}`)
+    const taken = takenIn(
+      40,
+      names.map((account) => ({ account })),
+      ({ body }) => body.account,
+    )
+    for (const account of names) expect(taken.get(idOf(account))).toBe(16)
+  })
+})
