@@ -136,6 +136,12 @@ export class CatchUp {
     this.now()
   }
 
+  /** A member connected: it may have what the others don't. */
+  memberCame(): void {
+    this.#again = true
+    this.now()
+  }
+
   /** Asks members for what this peer lacks, until none has any. One at a time. */
   now(): void {
     if (this.#running !== undefined || this.#stopping.signal.aborted) return

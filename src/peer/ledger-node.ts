@@ -218,7 +218,7 @@ export class LedgerNode {
     this.#catchUp.pauseMeanwhile(pausable)
   }
 
-  readonly #onIdentify = (): void => this.catchUp()
+  readonly #onIdentify = (): void => this.#catchUp.memberCame()
 
   async #admit(bytes: Uint8Array): Promise<HeaderVerdict> {
     const { chain, log } = this.#deps

@@ -4,6 +4,7 @@
  *
  * - One chain: at each height honest machines have one block, which follows the one below; after it, one state root.
  * - No final block is from the future, by the clocks of the honest validators.
+ * - Quota is conserved: what is taken out of an institution's bucket is what it had in blocks, what comes in is block time.
  * - A transaction that a client was told is final stays where it is.
  * - No honest validator sends two votes that exclude each other, nor a vote that isn't durable in its log.
  * - No honest validator fails, stops signing, or takes another honest one for faulty.
@@ -16,6 +17,11 @@ import type { FinalHeader } from '../../src/ledger/header.ts'
 import type { SignedTx } from '../../src/ledger/transaction.ts'
 import type { Evidence } from '../../src/ledger/vote.ts'
 import type { Machine } from './machine.ts'
+
+/** Thousandths of a transaction: 10,000 saved, 1,000 a second. */
+const QUOTA_FULL = 10_000_000
+const QUOTA_PER_MS = 1_000
+const QUOTA_PER_TX = 1_000
 
 interface SeenVote {
   readonly epoch: number
@@ -72,6 +78,7 @@ export class Watch {
   readonly #placed = new Map<string, number>()
   /** By transaction: the honest machines on which it is final. */
   readonly #holders = new Map<string, Set<string>>()
+  readonly #quotas = new Map<string, { readonly milliTokens: number; readonly timeMs: number }>()
   readonly #forks: string[] = []
   #reports = 0
   finalHeight = 0
@@ -149,6 +156,7 @@ export class Watch {
     if (known === undefined) {
       this.#byHeight.set(height, block)
       this.finalHeight = Math.max(this.finalHeight, height)
+      for (const { body } of txs) this.#charge(body.org, header.timeMs)
     }
     const below = this.#byHeight.get(height - 1)
     if (known !== undefined && known.id !== block.id) {
@@ -208,6 +216,17 @@ export class Watch {
       if (ofEpoch === epoch && signer !== undefined && excludes && !guilty.includes(signer)) guilty.push(signer)
     }
     return guilty
+  }
+
+  /** What an institution's bucket must hold after the newest final block; `undefined` where it paid for nothing yet. */
+  quotaOf(org: string): number | undefined {
+    return this.#quotas.get(org)?.milliTokens
+  }
+
+  #charge(org: string, timeMs: number): void {
+    const before = this.#quotas.get(org) ?? { milliTokens: QUOTA_FULL, timeMs }
+    const refilled = Math.min(QUOTA_FULL, before.milliTokens + (timeMs - before.timeMs) * QUOTA_PER_MS)
+    this.#quotas.set(org, { milliTokens: refilled - QUOTA_PER_TX, timeMs })
   }
 
   #fork(what: string): void {

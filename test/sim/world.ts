@@ -6,6 +6,7 @@
 import type { InstitutionId } from '../../src/core/ids.ts'
 import { BLOCK_TIME_AHEAD_MS_MAX } from '../../src/core/limits.ts'
 import { faultyMax, quorumOf } from '../../src/ledger/validators.ts'
+import type { StateView } from '../../src/ledger/state.ts'
 import type { Lane, SignedTx } from '../../src/ledger/transaction.ts'
 import type { Traitor } from './byzantine/attack.ts'
 import { type Consortium, accountTx, consensusSigner, consortiumOf, recordTx } from './consortium.ts'
@@ -166,11 +167,21 @@ export class World {
       }
       const digest = await machine.stateDigest()
       const { height } = chain.head
+      if (height === this.watch.finalHeight) await this.#auditQuotas(machine, chain.reader)
       const same = states.get(height)
       if (same !== undefined && same.digest !== digest) {
         this.watch.violate(`${machine.name} and ${same.name} store other states at height ${height}`)
       }
       states.set(height, { digest, name: machine.name })
+    }
+  }
+
+  async #auditQuotas({ name }: Machine, state: StateView): Promise<void> {
+    for (const org of this.consortium.institutions) {
+      const held = (await state.get('quota', new TextEncoder().encode(org))) as { milliTokens: number } | undefined
+      const due = this.watch.quotaOf(org)
+      if (held?.milliTokens !== due)
+        this.watch.violate(`${name} holds ${held?.milliTokens} of ${org}'s quota, not ${due}`)
     }
   }
 

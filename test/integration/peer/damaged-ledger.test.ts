@@ -129,8 +129,8 @@ test("a state that is another than the validators' is noticed with the next bloc
   await hurt.close()
   // As a lost batch would leave it: the values are gone, and nothing else is wrong.
   const store = await LevelStore.open(await ledgerOf(hurt))
-  const quotas = fromString('s\u0005quota')
-  for await (const { key } of store.range({ from: quotas, to: concat([quotas, new Uint8Array([0xff])]) })) {
+  const institutions = fromString('s\u000binstitution')
+  for await (const { key } of store.range({ from: institutions, to: concat([institutions, new Uint8Array([0xff])]) })) {
     await store.batch([{ key, value: undefined }])
   }
   await store.close()

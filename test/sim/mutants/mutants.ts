@@ -201,6 +201,20 @@ export const MUTANTS: readonly Mutant[] = [
     step: 32,
     seedsMax: 25,
   },
+  {
+    name: 'charges nothing for a transaction',
+    edits: [
+      {
+        file: 'src/ledger/quota.ts',
+        find: 'milliTokens: Math.max(0, milliTokens - MILLI)',
+        replace: 'milliTokens',
+      },
+    ],
+    noticed: /quota/,
+    from: 0,
+    step: 1,
+    seedsMax: 5,
+  },
 ]
 
 /** @throws {Error} where the text that is to be broken isn't there, or more than once: the mutant says nothing then. */
