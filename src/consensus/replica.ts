@@ -19,6 +19,7 @@ import {
   BLOCK_TX_BYTES_MAX,
   CATCH_UP_INTERVAL_MS,
   CONSENSUS_FULL_VIEWS_MAX,
+  TRANSACTIONS_SHARED_AGAIN_MAX,
   TRANSACTIONS_SHARED_MAX,
   TRANSACTIONS_SHARE_AGAIN_MS,
 } from '../core/limits.ts'
@@ -375,7 +376,7 @@ export class Replica {
     if (nowMs < this.#sharedAgainMs + TRANSACTIONS_SHARE_AGAIN_MS) return
     this.#sharedAgainMs = nowMs
     const envelopes: Uint8Array[] = []
-    for (const tx of this.#nextTxs(TRANSACTIONS_SHARED_MAX, undefined)) {
+    for (const tx of this.#nextTxs(TRANSACTIONS_SHARED_AGAIN_MAX, undefined)) {
       const fault = await chain.admissionFault(tx, clock.nowMs())
       if (fault === undefined) envelopes.push(tx.bytes)
       else {

@@ -68,6 +68,14 @@ export function decodeCanonical(bytes: Uint8Array, bytesMax: number = CBOR_BYTES
   return value
 }
 
+/**
+ * Decodes bytes that this program encoded itself, and that something else keeps whole: a checksum, or memory. Several times as fast as
+ * `decodeCanonical`, and never for bytes that anyone else had in hand.
+ */
+export function decodeOwn(bytes: Uint8Array): unknown {
+  return dagCbor.decode(bytes)
+}
+
 /** Walks the items once, bounded in time by the bytes and in memory by the depth. */
 function scan(bytes: Uint8Array): void {
   const remaining: number[] = [1]

@@ -420,6 +420,8 @@ export const CONSENSUS_MESSAGE_BYTES_MAX = 3 * 1024 * 1024
 export const CONSENSUS_MESSAGES_PER_SECOND = 2_000
 /** Bytes, likewise: full blocks, the transactions they are made of, and as much again. */
 export const CONSENSUS_BYTES_PER_SECOND = 32 * 1024 * 1024
+/** Transactions that are handed on again when a view is given up: one is enough to make a block due. */
+export const TRANSACTIONS_SHARED_AGAIN_MAX = 64
 /** Transactions that are handed on together. */
 export const TRANSACTIONS_SHARED_MAX = 1_024
 /** Transactions are gathered for so long before they are handed on: a message for each costs three encryptions and as many wakeups. */

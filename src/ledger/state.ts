@@ -6,7 +6,7 @@
  * @see docs/spec/state-tree.md
  */
 import { concat } from 'uint8arrays/concat'
-import { decodeCanonical, encodeCanonical } from '../core/codec.ts'
+import { decodeCanonical, decodeOwn, encodeCanonical } from '../core/codec.ts'
 import { type Decoder, integer, shapeFault } from '../core/schema.ts'
 import { sha256 } from '../crypto/hash.ts'
 import { treeKey } from './state-proof.ts'
@@ -66,7 +66,15 @@ export function encodeStateValue(stored: StoredValue): Uint8Array {
 
 /** @throws {CodecError} */
 export function decodeStateValue(bytes: Uint8Array): StoredValue {
-  const pair = decodeCanonical(bytes)
+  return storedValue(decodeCanonical(bytes))
+}
+
+/** Decodes a value from the own database, where a checksum keeps it, or of a block that was executed here. */
+export function decodeOwnStateValue(bytes: Uint8Array): StoredValue {
+  return storedValue(decodeOwn(bytes))
+}
+
+function storedValue(pair: unknown): StoredValue {
   if (!Array.isArray(pair) || pair.length !== 2) throw shapeFault('state', 'a list of version and value')
   const [first, value] = pair as readonly unknown[]
   return { version: version(first, 'state[0]'), value }
