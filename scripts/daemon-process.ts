@@ -19,6 +19,9 @@ export interface CliResult {
   readonly tookMs: number
 }
 
+/** What the first line of the CLI asks of Node; it can't be set once V8 runs (docs/decisions/0042-garbage-collection.md). */
+const NODE_FLAGS = ['--max-semi-space-size=12']
+
 /** What a fault looks like with `--json`. */
 export interface CliFaultOutput {
   readonly fault: string
@@ -33,7 +36,13 @@ export interface CliFaultOutput {
  * @param within - a command that starts it elsewhere, such as `ip netns exec NAME`.
  */
 export function spawnCli(entry: CliEntry, args: readonly string[], within: readonly string[] = []): ChildProcess {
-  const [command = process.execPath, ...rest] = [...within, process.execPath, join(ROOT, ENTRY[entry]), ...args]
+  const [command = process.execPath, ...rest] = [
+    ...within,
+    process.execPath,
+    ...NODE_FLAGS,
+    join(ROOT, ENTRY[entry]),
+    ...args,
+  ]
   return spawn(command, rest, { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] })
 }
 
