@@ -72,7 +72,7 @@ export function decodeCanonical(bytes: Uint8Array, bytesMax: number = CBOR_BYTES
  * Decodes bytes that this program encoded itself, and that something else keeps whole: a checksum, or memory. Several times as fast as
  * `decodeCanonical`, and never for bytes that anyone else had in hand.
  */
-export function decodeOwn(bytes: Uint8Array): unknown {
+export function readOwn(bytes: Uint8Array): unknown {
   return dagCbor.decode(bytes)
 }
 

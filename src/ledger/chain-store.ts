@@ -19,7 +19,7 @@ import {
   type StateEntry,
   type StateReader,
   type StoredValue,
-  decodeOwnStateValue,
+  readOwnStateValue,
   keyOf,
   readUint64,
   uint64Bytes,
@@ -144,7 +144,7 @@ export class ChainStore implements StateReader {
 
   async stored(namespace: string, key: Uint8Array): Promise<StoredValue | undefined> {
     const bytes = await this.storedBytes(namespace, key)
-    return bytes === undefined ? undefined : decodeOwnStateValue(bytes)
+    return bytes === undefined ? undefined : readOwnStateValue(bytes)
   }
 
   /** The value's bytes as they are hashed in the state tree. */
@@ -172,7 +172,7 @@ export class ChainStore implements StateReader {
       ...(reverse === undefined ? {} : { reverse }),
     }
     for await (const { key, value } of this.#store.range(bounds)) {
-      yield { key: key.slice(head.length), ...decodeOwnStateValue(value) }
+      yield { key: key.slice(head.length), ...readOwnStateValue(value) }
     }
   }
 

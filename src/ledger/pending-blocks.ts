@@ -18,7 +18,7 @@ import { blockWrites, epochWrite, historyWrites, stateWrites } from './chain-sto
 import type { Header } from './header.ts'
 import type { ExecutedBlock } from './proposal.ts'
 import { encodeReceipts } from './receipt.ts'
-import { type EncodedChange, type StoredValue, decodeOwnStateValue, stateKeyName } from './state.ts'
+import { type EncodedChange, type StoredValue, readOwnStateValue, stateKeyName } from './state.ts'
 import type { ValidatorSet } from './validators.ts'
 
 export type PendingFault =
@@ -89,7 +89,7 @@ export class PendingBlocks {
       const name = stateKeyName(namespace, key)
       for (let block = this.get(id); block !== undefined; block = this.get(block.header.parent)) {
         const change = block.changed.get(name)
-        if (change !== undefined) return change.bytes === undefined ? undefined : decodeOwnStateValue(change.bytes)
+        if (change !== undefined) return change.bytes === undefined ? undefined : readOwnStateValue(change.bytes)
       }
       return final(namespace, key)
     }

@@ -6,7 +6,7 @@
  * @see docs/spec/state-tree.md
  */
 import { concat } from 'uint8arrays/concat'
-import { decodeCanonical, decodeOwn, encodeCanonical } from '../core/codec.ts'
+import { decodeCanonical, readOwn, encodeCanonical } from '../core/codec.ts'
 import { type Decoder, integer, shapeFault } from '../core/schema.ts'
 import { sha256 } from '../crypto/hash.ts'
 import { treeKey } from './state-proof.ts'
@@ -70,8 +70,8 @@ export function decodeStateValue(bytes: Uint8Array): StoredValue {
 }
 
 /** Decodes a value from the own database, where a checksum keeps it, or of a block that was executed here. */
-export function decodeOwnStateValue(bytes: Uint8Array): StoredValue {
-  return storedValue(decodeOwn(bytes))
+export function readOwnStateValue(bytes: Uint8Array): StoredValue {
+  return storedValue(readOwn(bytes))
 }
 
 function storedValue(pair: unknown): StoredValue {
