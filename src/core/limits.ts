@@ -185,8 +185,8 @@ export const P2P_PING_TIMEOUT_MS = 10_000
 export const P2P_DIAL_TIMEOUT_MS = 5_000
 /** First pause before dialing again: a restarted daemon listens within 2 s. */
 export const P2P_REDIAL_MS_MIN = 500
-/** Longest pause before dialing again: an institution that comes back waits no longer. */
-export const P2P_REDIAL_MS_MAX = 30_000
+/** Longest pause between two dials of a member: a ledger whose network was cut should go on within seconds of its mending. */
+export const P2P_REDIAL_MS_MAX = 5_000
 /** A connection that ends earlier was refused by the other side: it doesn't reset the pause. */
 export const P2P_SETTLED_MS = 3_000
 /** Refused strangers are counted; the log gets one line in this time, however many knock. */
