@@ -120,6 +120,8 @@ export function stepSimplex(state: SimplexState, event: SimplexEvent): SimplexSt
   if (state.halted !== undefined) return { state, effects: [] }
   switch (event.type) {
     case 'time':
+      // The timer is gone, also where it ran out a little early, as those of a busy event loop do: it must be set again.
+      draft.set({ timerMs: undefined })
       tryLaterBlocks(draft)
       break
     case 'transactions':

@@ -200,7 +200,9 @@ export class Process {
       monotonicMs,
       setTimer: (atMs, wake) => {
         const timer = ++this.#timer
-        afterOwn(Math.max(0, Math.ceil(atMs - monotonicMs())), () => {
+        const ms = Math.max(0, Math.ceil(atMs - monotonicMs()))
+        // Every third one runs out early, as those do that a busy event loop sets by a time that is over.
+        afterOwn(timer % 3 === 0 && ms > 1 ? ms - 1 : ms, () => {
           if (timer === this.#timer) wake()
         })
       },

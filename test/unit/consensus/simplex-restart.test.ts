@@ -1,4 +1,4 @@
-/** What a validator knows after a restart, and what must not be taken from another epoch. */
+/** What a validator knows after a restart, what must not be taken from another epoch, and what it must not wait for in vain. */
 import { describe, expect, test } from 'vitest'
 import { Bench, setOf } from './bench.ts'
 
@@ -77,4 +77,14 @@ test('a wanted block is asked for with growing pauses, and taken however late it
   bench.hear(bench.others[0] ?? 0, { type: 'block', header: block.headerBytes, body: block.body })
   bench.answer()
   expect(bench.state.view).toBe(2)
+})
+
+test('a timer that ran out a moment early is set again', () => {
+  const bench = new Bench()
+  const [timer] = bench.wanted('timer')
+  const atMs = timer?.atMs ?? 0
+  expect(atMs).toBeGreaterThan(0)
+  // As an event loop does that was busy when the timer was set.
+  bench.wait(atMs - 0.5)
+  expect(bench.wanted('timer').map((one) => one.atMs)).toEqual([atMs])
 })
