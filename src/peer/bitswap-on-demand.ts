@@ -9,12 +9,12 @@ import type { Log } from '../core/ports.ts'
 import type { MemberHelia } from '../p2p/helia-node.ts'
 import type { P2pHost } from '../p2p/host.ts'
 import { BLOCKS_PROTOCOL } from '../p2p/protocols.ts'
-import type { BlockStore } from '../store/block-store.ts'
+import type { Blocks } from '../store/blocks.ts'
 import { HeliaBlockstore } from '../store/helia-blockstore.ts'
 
 export interface BitswapOnDemandDeps {
   readonly host: P2pHost
-  readonly store: BlockStore
+  readonly store: Blocks
   readonly log: Log
   /** Called when Helia can't be started: a broken installation. */
   readonly onFailure: (error: unknown) => void

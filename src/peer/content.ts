@@ -10,11 +10,11 @@ import { READ_AHEAD_SEGMENTS, SEGMENT_BYTES } from '../core/limits.ts'
 import { RAW } from '../crypto/hash.ts'
 import type { BlockFetcher } from '../p2p/block-fetcher.ts'
 import { type FileLeaf, fileLeaves, parseNode } from '../shards/unixfs-tree.ts'
-import type { BlockStore } from '../store/block-store.ts'
+import type { Blocks } from '../store/blocks.ts'
 import { PeerError } from './faults.ts'
 
 export interface ContentDeps {
-  readonly store: BlockStore
+  readonly store: Blocks
   readonly fetcher: BlockFetcher
   /** Told of blocks before they are kept here, so that no open upload takes them away again. */
   readonly claim: (digests: readonly Uint8Array[]) => void

@@ -31,7 +31,7 @@ import { HeaderGossip, type HeaderVerdict } from '../p2p/header-gossip.ts'
 import type { P2pHost } from '../p2p/host.ts'
 import { SYNC_PROTOCOL, TX_PROTOCOL } from '../p2p/protocols.ts'
 import { RequestError, handleRequests, request } from '../p2p/request.ts'
-import type { BlockStore } from '../store/block-store.ts'
+import type { Blocks } from '../store/blocks.ts'
 import {
   CatchUp,
   type CatchUpDeps,
@@ -52,7 +52,7 @@ export interface LedgerNodeDeps extends Pick<CatchUpDeps, 'database' | 'onFailur
   readonly mempool: Mempool
   readonly host: P2pHost
   readonly content: ContentService
-  readonly store: BlockStore
+  readonly store: Blocks
   readonly clock: Clock
   readonly log: Log
 }

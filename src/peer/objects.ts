@@ -12,13 +12,13 @@ import { cid as cidOf, integer, literal, object, type Decoded } from '../core/sc
 import { RAW, cborCid } from '../crypto/hash.ts'
 import { type Manifest, decodeManifest } from '../shards/manifest.ts'
 import { parseNode } from '../shards/unixfs-tree.ts'
-import type { BlockStore } from '../store/block-store.ts'
+import type { Blocks } from '../store/blocks.ts'
 import { digestOf } from './content.ts'
 import { PeerError } from './faults.ts'
 import type { UploadService } from './uploads.ts'
 
 export interface ObjectsDeps {
-  readonly store: BlockStore
+  readonly store: Blocks
   readonly state: KeyValueStore
   readonly uploads: UploadService
   readonly clock: Clock

@@ -6,7 +6,7 @@ import type { Mempool } from '../ledger/mempool.ts'
 import { leaderOf } from '../ledger/validators.ts'
 import type { P2pHost } from '../p2p/host.ts'
 import type { DialStatus, MemberDialer } from '../p2p/member-dialer.ts'
-import type { BlockStore } from '../store/block-store.ts'
+import type { Blocks, BlockStoreStats } from '../store/blocks.ts'
 import type { CatchUpStatus } from './catch-up.ts'
 import type { ContentService } from './content.ts'
 import type { Identity } from './identity.ts'
@@ -20,7 +20,7 @@ export interface Peer {
   readonly chain: Chain
   readonly mempool: Mempool
   readonly ledger: LedgerNode
-  readonly store: BlockStore
+  readonly store: Blocks
   readonly content: ContentService
   readonly uploads: UploadService
   readonly objects: ObjectService
@@ -59,7 +59,7 @@ export interface PeerStatus {
   readonly addresses: readonly string[]
   readonly members: readonly { readonly institution: string; readonly peerId: string; readonly connected: boolean }[]
   readonly dials: readonly DialStatus[]
-  readonly store: ReturnType<BlockStore['stats']>
+  readonly store: BlockStoreStats
   readonly rssBytes: number
   readonly upMs: number
 }

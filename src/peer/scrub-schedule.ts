@@ -7,10 +7,10 @@ import { decodeCanonical, encodeCanonical } from '../core/codec.ts'
 import { SCRUB_CHECK_MS, SCRUB_SLICE_MS } from '../core/limits.ts'
 import type { Clock, KeyValueStore, Log } from '../core/ports.ts'
 import { integer, nullable, object } from '../core/schema.ts'
-import type { BlockStore } from '../store/block-store.ts'
+import type { Blocks } from '../store/blocks.ts'
 
 export interface ScrubScheduleDeps {
-  readonly store: BlockStore
+  readonly store: Blocks
   readonly state: KeyValueStore
   readonly clock: Clock
   readonly log: Log

@@ -24,12 +24,12 @@ import {
 import type { Clock, Log } from '../core/ports.ts'
 import { integer, object } from '../core/schema.ts'
 import { buildFileTree } from '../shards/unixfs-tree.ts'
-import type { BlockStore, RemoveCapability } from '../store/block-store.ts'
+import type { Blocks, RemoveCapability } from '../store/blocks.ts'
 import type { UploadJournal } from '../store/upload-journal.ts'
 import { PeerError } from './faults.ts'
 
 export interface UploadsDeps {
-  readonly store: BlockStore
+  readonly store: Blocks
   readonly journal: UploadJournal
   readonly capability: RemoveCapability
   readonly clock: Clock

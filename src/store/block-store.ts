@@ -1,5 +1,5 @@
 /**
- * The durable store of blocks, each named by its SHA-256.
+ * The durable store of blocks on a local disk, each named by its SHA-256.
  *
  *   write ──► room? ──► append to the newest pack + fdatasync ──► index ──► acknowledged
  *   read  ──► index ──► pack ──► SHA-256 ──► bytes, or quarantine and STORE_BLOCK_DAMAGED
@@ -22,9 +22,10 @@ import { Ballast } from './ballast.ts'
 import { BlockIndex, type BlockPlace } from './block-index.ts'
 import { BlockReader } from './block-reader.ts'
 import { type BlockStoreOptions, checkOptions } from './block-store-options.ts'
+import type { Blocks, BlockStoreStats, NewBlock, RemoveCapability } from './blocks.ts'
 import { Compactor } from './compactor.ts'
 import { type FileSystem, makeFolder, nodeFileSystem } from './file-system.ts'
-import { type NewBlock, PackAppender } from './pack-appender.ts'
+import { PackAppender } from './pack-appender.ts'
 import { type Pack, PackFolder } from './pack-folder.ts'
 import { loadPacks } from './pack-loader.ts'
 import { DIGEST_BYTES, recordBytes } from './pack-record.ts'
@@ -35,16 +36,6 @@ import { reasonOf, StoreError } from './store-error.ts'
 import { SyncGuard } from './sync-guard.ts'
 import { lengthOf, pieces } from './write-pieces.ts'
 
-declare const brand: unique symbol
-
-/**
- * The right to remove blocks. A store obeys only the very object that it was opened with, and only the collector (and whoever
- * aborts uploads) is handed that: nothing else in the process can remove a block, whatever it calls.
- */
-export class RemoveCapability {
-  declare readonly [brand]: 'remove'
-}
-
 export interface BlockStoreDeps {
   /** @default the machine's */
   readonly fs?: FileSystem
@@ -54,22 +45,7 @@ export interface BlockStoreDeps {
   readonly capability?: RemoveCapability
 }
 
-export interface BlockStoreStats {
-  readonly blocks: number
-  /** Of all blocks, without what the packs add. */
-  readonly bytes: number
-  /** Of all packs: what counts against the capacity. */
-  readonly usedBytes: number
-  readonly capacityBytes: number
-  /** On the disk, as last asked. */
-  readonly freeBytes: number
-  /** Found damaged and not yet repaired. */
-  readonly damagedBlocks: number
-  /** Parts of packs that nobody can tell what they were. */
-  readonly lostBytes: number
-}
-
-export class BlockStore {
+export class BlockStore implements Blocks {
   readonly #fs: FileSystem
   readonly #log: Log
   readonly #capability: RemoveCapability | undefined

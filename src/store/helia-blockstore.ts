@@ -9,7 +9,7 @@ import type { CID } from 'multiformats/cid'
 import { CodedError } from '../core/coded-error.ts'
 import { BLOCK_BYTES_MAX } from '../core/limits.ts'
 import { digestCid, RAW } from '../crypto/hash.ts'
-import type { BlockStore, RemoveCapability } from './block-store.ts'
+import type { Blocks, RemoveCapability } from './blocks.ts'
 import { DIGEST_BYTES } from './pack-record.ts'
 import { StoreError } from './store-error.ts'
 
@@ -32,9 +32,9 @@ export interface DeleteOptions {
 type HeliaBlocks = Blockstore<object, object, object, object, object, object, DeleteOptions, DeleteOptions>
 
 export class HeliaBlockstore implements HeliaBlocks {
-  readonly #store: BlockStore
+  readonly #store: Blocks
 
-  constructor(store: BlockStore) {
+  constructor(store: Blocks) {
     this.#store = store
   }
 
@@ -44,7 +44,7 @@ export class HeliaBlockstore implements HeliaBlocks {
 
   /**
    * @returns the CID, once the block is durable.
-   * @throws {StoreError} `STORE_BLOCK_MISMATCH`, `STORE_BLOCK_TOO_LARGE`, `STORE_HASH_UNSUPPORTED`; those of `BlockStore.write`
+   * @throws {StoreError} `STORE_BLOCK_MISMATCH`, `STORE_BLOCK_TOO_LARGE`, `STORE_HASH_UNSUPPORTED`; those of `Blocks.write`
    */
   async put(cid: CID, bytes: Bytes, options: AbortOptions = {}): Promise<CID> {
     if (!isStored(cid)) throw unsupported(cid)

@@ -11,17 +11,11 @@
 import { STORE_BATCH_BYTES_MAX, STORE_PACK_RECORDS_MAX, STORE_UNSYNCED_BYTES_MAX } from '../core/limits.ts'
 import type { Log } from '../core/ports.ts'
 import type { BlockPlace } from './block-index.ts'
+import type { NewBlock } from './blocks.ts'
 import { type OpenFile, openFile, writeAllAt, writeFault } from './file-system.ts'
 import type { Pack, PackFolder } from './pack-folder.ts'
 import { paddingOf, RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES, recordBytes, writeRecordHeader } from './pack-record.ts'
 import type { SyncGuard } from './sync-guard.ts'
-
-/** A block to append; `parts` are not copied, and must not change until the promise settles. */
-export interface NewBlock {
-  /** SHA-256 of the parts, 32 bytes: the caller has checked it. */
-  readonly digest: Uint8Array
-  readonly parts: readonly Uint8Array[]
-}
 
 /** One call: written, synced, and refused as a whole. */
 interface Call {

@@ -1,5 +1,5 @@
 import { STORE_CALL_BYTES_MAX, STORE_CALL_RECORDS_MAX } from '../core/limits.ts'
-import type { NewBlock } from './pack-appender.ts'
+import type { NewBlock } from './blocks.ts'
 import { recordBytes } from './pack-record.ts'
 
 /** Cuts a large call into pieces that are written whole. */

@@ -8,7 +8,8 @@ import type { Blockstore, InputPair } from 'interface-blockstore'
 import type { CID } from 'multiformats/cid'
 import { afterEach, describe, expect, test } from 'vitest'
 import { type BlockCodec, DAG_PB, digestCid, RAW } from '../../src/crypto/hash.ts'
-import { BlockStore, RemoveCapability } from '../../src/store/block-store.ts'
+import { BlockStore } from '../../src/store/block-store.ts'
+import { RemoveCapability } from '../../src/store/blocks.ts'
 import { HeliaBlockstore } from '../../src/store/helia-blockstore.ts'
 
 const silent = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }

@@ -3,8 +3,8 @@
  * that its reader may rely on from then on: `w HEX` stored, `d HEX` about to be removed, `r HEX` removed, `f` refused for room.
  */
 import { createHash, randomFillSync } from 'node:crypto'
-import { BlockStore, RemoveCapability } from '../../src/store/block-store.ts'
-import type { NewBlock } from '../../src/store/pack-appender.ts'
+import { BlockStore } from '../../src/store/block-store.ts'
+import { type NewBlock, RemoveCapability } from '../../src/store/blocks.ts'
 import { StoreError } from '../../src/store/store-error.ts'
 import { seededRandom } from '../unit/store/sim-disk.ts'
 

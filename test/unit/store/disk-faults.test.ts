@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import { BlockStore, RemoveCapability } from '../../../src/store/block-store.ts'
+import { BlockStore } from '../../../src/store/block-store.ts'
+import { RemoveCapability } from '../../../src/store/blocks.ts'
 import type { BlockStoreOptions } from '../../../src/store/block-store-options.ts'
 import { recordBytes } from '../../../src/store/pack-record.ts'
 import { block, blocks, clock, faultOf, silent } from './setup.ts'

@@ -4,7 +4,7 @@ import * as Digest from 'multiformats/hashes/digest'
 import { expect, test } from 'vitest'
 import { BLOCK_BYTES_MAX } from '../../../src/core/limits.ts'
 import { digestCid, RAW } from '../../../src/crypto/hash.ts'
-import { RemoveCapability } from '../../../src/store/block-store.ts'
+import { RemoveCapability } from '../../../src/store/blocks.ts'
 import { HeliaBlockstore } from '../../../src/store/helia-blockstore.ts'
 import { block, faultOf, openStore, tempFolder } from './setup.ts'
 

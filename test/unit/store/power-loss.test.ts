@@ -3,7 +3,8 @@
  * is lost, with any part of what was not synced gone; the store is opened again, compared with what was acknowledged, and goes on, through several lives.
  */
 import { expect, test } from 'vitest'
-import { BlockStore, RemoveCapability } from '../../../src/store/block-store.ts'
+import { BlockStore } from '../../../src/store/block-store.ts'
+import { RemoveCapability } from '../../../src/store/blocks.ts'
 import { block, silent, type TestBlock } from './setup.ts'
 import { SimDisk, seededRandom } from './sim-disk.ts'
 

@@ -6,7 +6,7 @@ import { onTestFinished } from 'vitest'
 import type { Log } from '../../../src/core/ports.ts'
 import { BlockStore, type BlockStoreDeps } from '../../../src/store/block-store.ts'
 import type { BlockStoreOptions } from '../../../src/store/block-store-options.ts'
-import type { NewBlock } from '../../../src/store/pack-appender.ts'
+import type { NewBlock } from '../../../src/store/blocks.ts'
 import { StoreError, type StoreFault } from '../../../src/store/store-error.ts'
 import { seededRandom } from './sim-disk.ts'
 
