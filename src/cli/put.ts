@@ -92,8 +92,6 @@ export async function put(
       cipher: options.profile,
       segmentBytes: SEGMENT_BYTES,
       profile: IMPORT_PROFILE,
-      erasure: { data: 1, parity: 0 },
-      extents: [],
       keys: [{ account: account.id, key: wrapped }],
     }
     const committed = await commitManifest(client, manifest)

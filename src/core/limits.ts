@@ -28,6 +28,20 @@ export const PATH_BYTES_MAX = 1_024
 export const MANIFEST_KEYS_MAX = 16
 /** Extents of one object: 1 GiB each, so 4 TiB. */
 export const EXTENTS_MAX = 4_096
+/** Data segments of one extent: 1 GiB, so that what a peer holds is counted in thousands of columns and not in millions. */
+export const EXTENT_SEGMENTS = 1_024
+/** Columns of an extent: 15 in the widest code; f + 1 copies of critical data among 100 institutions are 34. */
+export const COLUMNS_MAX = 64
+/** Blocks that all holders of an extent keep whole: tree nodes of 1,024 segments with names, manifest, pages of directories. */
+export const EXTENT_COPIES_MAX = 4_096
+/** An extent map: 1,024 segments with up to 34 copies are the largest, some 70 bytes for each shard. */
+export const EXTENT_MAP_BYTES_MAX = 2 * 1024 * 1024
+/** Placement groups above 40 storage peers; a power of two, so that fewer groups are a part of the same number. */
+export const PLACEMENT_GROUPS_MAX = 4_096
+/** Storage peers that ever offered room: their numbers have two bytes, the highest of which means nobody. */
+export const STORAGE_PEERS_MAX = 65_535
+/** Leaf of an audit tree: with its path it fits a transaction; smaller ones cost more to hash than the bytes themselves. */
+export const AUDIT_LEAF_BYTES = 16 * 1024
 /** Segments read ahead from the disk while earlier ones are on their way out. */
 export const READ_AHEAD_SEGMENTS = 4
 /** Segments written and synced together during an upload: amortizes the fsync, bounds what a crash can lose. */

@@ -31,4 +31,16 @@ export const shardsFaults = {
     http: 413,
     exit: EXIT.capacity,
   },
+  EXTENT_MAP_INVALID: {
+    says: 'The extent map does not hold together: {problem}.',
+    todo: 'Fetch it again from another holder; report the peer that gave it.',
+    http: 422,
+    exit: EXIT.integrity,
+  },
+  EXTENT_MAP_NOT_OF_EXTENT: {
+    says: 'The extent map {map} is not what the ledger says of its extent: {field} differs.',
+    todo: 'Store the object again; report who committed it.',
+    http: 422,
+    exit: EXIT.integrity,
+  },
 } as const satisfies FaultTable

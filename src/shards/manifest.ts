@@ -1,6 +1,6 @@
 /**
  * The manifest of a stored object: what the ledger names. It says which UnixFS root holds the ciphertext, how it was sealed
- * and coded, and wraps the object's key to whoever stored it. It names no person and no file.
+ * and wraps the object's key to whoever stored it. It names no person and no file.
  *
  * Keys: every object has one random 32-byte key; file `i` is sealed under `deriveKey(key, 'file', i)`, the listing under
  * `deriveKey(key, 'listing')`. One wrapped key therefore grants an object of any number of files.
@@ -10,7 +10,7 @@
 import type { CID } from 'multiformats/cid'
 import { decodeCanonical, encodeCanonical } from '../core/codec.ts'
 import { type AccountId, parseAccountId } from '../core/ids.ts'
-import { EXTENTS_MAX, LISTING_FILES_MAX, MANIFEST_KEYS_MAX, SEGMENTS_MAX, SEGMENT_BYTES } from '../core/limits.ts'
+import { LISTING_FILES_MAX, MANIFEST_KEYS_MAX, SEGMENTS_MAX, SEGMENT_BYTES } from '../core/limits.ts'
 import { type Decoder, cid, integer, list, literal, object, text } from '../core/schema.ts'
 import { type WrappedKey, wrappedKey } from '../crypto/envelope.ts'
 import { DAG_PB, RAW, cborCid } from '../crypto/hash.ts'
@@ -36,10 +36,6 @@ export interface Manifest {
   readonly cipher: CipherProfile
   readonly segmentBytes: typeof SEGMENT_BYTES
   readonly profile: typeof IMPORT_PROFILE
-  /** Erasure code: `data` of `data + parity` shards rebuild a stripe; 1 and 0 is plain copies. */
-  readonly erasure: { readonly data: number; readonly parity: number }
-  /** Placed extents, in order; empty while the object lies whole on the peer that stored it. */
-  readonly extents: readonly { readonly segments: number; readonly group: number }[]
   /** The object's key, wrapped to those who stored it. */
   readonly keys: readonly { readonly account: AccountId; readonly key: WrappedKey }[]
 }
@@ -56,8 +52,6 @@ const manifest: Decoder<Manifest> = object({
   cipher: literal('aes-256-gcm', 'chacha20-poly1305'),
   segmentBytes: literal(SEGMENT_BYTES),
   profile: literal(IMPORT_PROFILE),
-  erasure: object({ data: integer(1, 128), parity: integer(0, 128) }),
-  extents: list(object({ segments: integer(1, 1_024), group: integer(0, 4_095) }), 0, EXTENTS_MAX),
   keys: list(object({ account: accountId, key: wrappedKey }), 1, MANIFEST_KEYS_MAX),
 })
 

@@ -5,7 +5,8 @@
 import type { ChainId } from '../../../src/core/ids.ts'
 import { accountIdOf } from '../../../src/core/ids.ts'
 import { SEGMENT_BYTES } from '../../../src/core/limits.ts'
-import { rawCid, sha256 } from '../../../src/crypto/hash.ts'
+import { cborCid, rawCid, sha256 } from '../../../src/crypto/hash.ts'
+import { ExtentMap, decodeExtentMap, encodeExtentMap } from '../../../src/shards/extent-map.ts'
 import { decodeListing, encodeListing } from '../../../src/shards/listing.ts'
 import { decodeManifest, encodeManifest } from '../../../src/shards/manifest.ts'
 import { buildFileTree, directoryNode, parseNode, type TreeNode } from '../../../src/shards/unixfs-tree.ts'
@@ -130,10 +131,20 @@ export function storedDecoders(): readonly FuzzedDecoder[] {
     cipher: 'aes-256-gcm',
     segmentBytes: SEGMENT_BYTES,
     profile: 'unixfs-v1-2025',
-    erasure: { data: 1, parity: 0 },
-    extents: [{ segments: 3, group: 1 }],
     keys: [{ account: accountIdOf(digest), key: { wrap: 'x25519', enc: digest, sealed: new Uint8Array(48) } }],
   })
+  const map = encodeExtentMap(
+    ExtentMap.of({
+      version: 1,
+      manifest: cborCid(digest),
+      index: 0,
+      code: { data: 2, parity: 2 },
+      sizes: new Uint8Array(12),
+      digests: new Uint8Array(8 * 32),
+      audits: new Uint8Array(8 * 32),
+      copies: [{ cid: rawCid(digest), bytes: 32 }],
+    }),
+  )
   return [
     { name: 'decodeVoteLog', samples: [log.whole, logHeader], run: voteLog },
     { name: 'decodeVoteLog, behind checksums', samples: [log.body], run: voteLogBehindChecksums },
@@ -142,6 +153,7 @@ export function storedDecoders(): readonly FuzzedDecoder[] {
     { name: 'decodePackIndex, behind checksums', samples: [index], run: (bytes) => packIndex(resealed(bytes)) },
     { name: 'readRecordHeader', samples: [header], run: recordHeader },
     { name: 'decodeManifest', samples: [manifest.bytes], run: (bytes) => encodeManifest(decodeManifest(bytes)).bytes },
+    { name: 'decodeExtentMap', samples: [map.bytes], run: (bytes) => encodeExtentMap(decodeExtentMap(bytes)).bytes },
     {
       name: 'decodeListing',
       samples: [listing],
