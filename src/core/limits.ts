@@ -42,6 +42,12 @@ export const PLACEMENT_GROUPS_MAX = 4_096
 export const STORAGE_PEERS_MAX = 65_535
 /** Leaf of an audit tree: with its path it fits a transaction; smaller ones cost more to hash than the bytes themselves. */
 export const AUDIT_LEAF_BYTES = 16 * 1024
+/** Data shards of one stripe: the widest code of the placement table; a rebuild reads as many MiB. */
+export const ERASURE_DATA_MAX = 10
+/** Parity shards of one stripe, in the table and for shortened stripes; the kernel has registers for so many sums. */
+export const ERASURE_PARITY_MAX = 5
+/** Of each shard in WebAssembly memory at once: fifteen of them fit a second-level cache of 512 KiB twice. */
+export const ERASURE_CHUNK_BYTES = 16 * 1024
 /** Segments read ahead from the disk while earlier ones are on their way out. */
 export const READ_AHEAD_SEGMENTS = 4
 /** Segments written and synced together during an upload: amortizes the fsync, bounds what a crash can lose. */

@@ -43,4 +43,28 @@ export const shardsFaults = {
     http: 422,
     exit: EXIT.integrity,
   },
+  ERASURE_CODE_INVALID: {
+    says: 'There is no erasure code of {data} data and {parity} parity shards; at most {dataMax} and {parityMax}.',
+    todo: 'Use a code of the placement table.',
+    http: 422,
+    exit: EXIT.usage,
+  },
+  ERASURE_SHARD_SIZE: {
+    says: 'Shard {shard} has {bytes} bytes in a stripe whose shards have {shardBytes}.',
+    todo: 'Fetch the shard again, from another holder.',
+    http: 422,
+    exit: EXIT.integrity,
+  },
+  ERASURE_SHARDS_MISSING: {
+    says: 'Only {present} shards of the stripe are there; {needed} are needed.',
+    todo: 'Try again when more of the peers that hold them are reachable.',
+    http: 503,
+    exit: EXIT.unavailable,
+  },
+  ERASURE_WANTED_INVALID: {
+    says: 'Shard {shard} cannot be rebuilt: it is there already, asked for twice, or not of this code.',
+    todo: 'Ask for missing shards, each once.',
+    http: 422,
+    exit: EXIT.usage,
+  },
 } as const satisfies FaultTable
