@@ -106,6 +106,16 @@ export const VALIDATORS_MAX = 100
 export const INSTITUTIONS_MAX = 100
 /** Peers of one institution: a few sites with a few machines each. */
 export const INSTITUTION_PEERS_MAX = 16
+/** Rows of a placement table: with up to 40 peers each is in more than 25 of them, so that a lost peer is rebuilt by all others. */
+export const PLACEMENT_GROUPS_FEW = 1_024
+/** The same above `PLACEMENT_FEW_PEERS_MAX` peers; with 100 of them each is in 40 groups at least. An extent's group has 12 bits. */
+export const PLACEMENT_GROUPS_MANY = 4_096
+/** Storage peers from which on a table has `PLACEMENT_GROUPS_MANY` rows. */
+export const PLACEMENT_FEW_PEERS_MAX = 40
+/** Columns of the widest code, 10+5. */
+export const PLACEMENT_COLUMNS_MAX = 15
+/** Storage peers of one layout: every peer of every institution; an index has 16 bits. */
+export const PLACEMENT_PEERS_MAX = INSTITUTIONS_MAX * INSTITUTION_PEERS_MAX
 /** A header that names 100 next validators. */
 export const HEADER_BYTES_MAX = 16 * 1024
 /** A certificate of 67 signatures, with room. */

@@ -3,10 +3,11 @@ import type { AccountFault } from './accounts.ts'
 import type { EvidenceFault } from './evidence.ts'
 import type { ConsentFault } from './grants.ts'
 import type { MembershipFault } from './membership.ts'
+import type { PlacementFault } from './placement-table.ts'
 import type { RecordFault } from './records.ts'
 
 /** Every code that this folder's rules can answer with; a code without a row, or a row without a code, doesn't compile. */
-type Code = (AccountFault | ConsentFault | EvidenceFault | MembershipFault | RecordFault)['code']
+type Code = (AccountFault | ConsentFault | EvidenceFault | MembershipFault | PlacementFault | RecordFault)['code']
 
 export const domainFaults = {
   ACCOUNT_EXISTS: {
@@ -108,6 +109,78 @@ export const domainFaults = {
   EVIDENCE_KNOWN: {
     says: 'The key of {institution} is suspended already, for its votes in epoch {epoch}, view {view}.',
     todo: 'Nothing need be done.',
+    http: 409,
+    exit: EXIT.conflict,
+  },
+  PLACEMENT_PEER_TWICE: {
+    says: 'The peer {peer} stands twice among the storage peers.',
+    todo: 'Name every peer once.',
+    http: 400,
+    exit: EXIT.usage,
+  },
+  PLACEMENT_PEERS_COUNT: {
+    says: 'The layout names {peers} storage peers; 1 to {peersMax} are possible.',
+    todo: 'Name at least one, and at most as many as there can be.',
+    http: 400,
+    exit: EXIT.usage,
+  },
+  PLACEMENT_NO_CAPACITY: {
+    says: 'No storage peer has any capacity.',
+    todo: 'Keep at least one peer that holds shards.',
+    http: 409,
+    exit: EXIT.capacity,
+  },
+  PLACEMENT_INSTITUTION_ZONES: {
+    says: 'The storage peers of {institution} are in different zones.',
+    todo: 'Give all of them the zone that the institution as a whole is in.',
+    http: 400,
+    exit: EXIT.usage,
+  },
+  PLACEMENT_CODE_WRONG: {
+    says: 'The table is for the code {data}+{parity}; with so many institutions it must be {dataDue}+{parityDue}.',
+    todo: 'Make the table again, with "apotheca network layout".',
+    http: 409,
+    exit: EXIT.conflict,
+  },
+  PLACEMENT_GROUPS_WRONG: {
+    says: 'The table has {groups} groups; it must have {groupsDue}.',
+    todo: 'Make the table again, with "apotheca network layout".',
+    http: 409,
+    exit: EXIT.conflict,
+  },
+  PLACEMENT_ROWS_LENGTH: {
+    says: 'The table has {columns} columns in all its rows; it must have {columnsDue}.',
+    todo: 'Make the table again, with "apotheca network layout".',
+    http: 400,
+    exit: EXIT.usage,
+  },
+  PLACEMENT_PEER_UNKNOWN: {
+    says: 'Column {column} of group {group} names a peer that is not in the list.',
+    todo: 'Make the table again, with "apotheca network layout".',
+    http: 400,
+    exit: EXIT.usage,
+  },
+  PLACEMENT_INSTITUTION_TWICE: {
+    says: 'Column {column} of group {group} is a second one of {institution}: with it two shards would be lost.',
+    todo: 'Make the table again, with "apotheca network layout".',
+    http: 409,
+    exit: EXIT.conflict,
+  },
+  PLACEMENT_ZONE_CROWDED: {
+    says: 'More than {columnsMax} columns of group {group} are in the zone {zone}.',
+    todo: 'Make the table again, with "apotheca network layout".',
+    http: 409,
+    exit: EXIT.conflict,
+  },
+  PLACEMENT_LOAD_HIGH: {
+    says: 'The table gives {load} columns to the peer {peer}; its part of the capacity allows {loadMax}.',
+    todo: 'Make the table again, with "apotheca network layout".',
+    http: 409,
+    exit: EXIT.capacity,
+  },
+  PLACEMENT_MOVES_MANY: {
+    says: 'The table would move {moved} columns; for what changed, {movedMax} are allowed.',
+    todo: 'Make the table again, starting from the one in force.',
     http: 409,
     exit: EXIT.conflict,
   },
