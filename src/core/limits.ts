@@ -40,6 +40,41 @@ export const EXTENT_MAP_BYTES_MAX = 2 * 1024 * 1024
 export const PLACEMENT_GROUPS_MAX = 4_096
 /** Storage peers that ever offered room: their numbers have two bytes, the highest of which means nobody. */
 export const STORAGE_PEERS_MAX = 65_535
+/** Parameters of storage that a genesis may set: least, default, most. Short times are for tests; long ones stay within what people plan. */
+export const STORAGE_PARAMS = {
+  /** Between two audits: an hour finds a peer that lost its data within a day, and costs a peer 64 reads. */
+  auditMs: { min: 1_000, default: 60 * 60 * 1_000, max: 7 * 24 * 60 * 60 * 1_000 },
+  /** Block time for which what nobody keeps any more stays nevertheless: a week finds most mistakes. */
+  orphanMs: { min: 1_000, default: 7 * 24 * 60 * 60 * 1_000, max: 366 * 24 * 60 * 60 * 1_000 },
+  /** How long an object is kept that no record names, unless its storer says otherwise. */
+  leaseMs: { min: 1_000, default: 365 * 24 * 60 * 60 * 1_000, max: 100 * 366 * 24 * 60 * 60 * 1_000 },
+  /** The longest lease: records keep what must be kept for longer. */
+  leaseMaxMs: { min: 1_000, default: 10 * 366 * 24 * 60 * 60 * 1_000, max: 100 * 366 * 24 * 60 * 60 * 1_000 },
+  /** Least time between two placement tables: each makes peers move data. */
+  layoutMs: { min: 0, default: 60_000, max: 24 * 60 * 60 * 1_000 },
+  /** A peer that is silent for less is not repaired around, unless an extent is near its end. */
+  silentMs: { min: 1_000, default: 24 * 60 * 60 * 1_000, max: 90 * 24 * 60 * 60 * 1_000 },
+} as const
+/** Storage peers of one institution that are active or give up what they have: its peers, and three times as many that they replaced. */
+export const STORAGE_INSTITUTION_PEERS_MAX = 64
+/** Groups of a placement table in one entry of the state: 64 of 15 columns are 2 kB, so reading a row costs little. */
+export const LAYOUT_PAGE_GROUPS = 64
+/** Rows of a table in one transaction, in bytes: leaves 4 KiB of `TX_LARGE_BYTES_MAX` for the envelope. */
+export const LAYOUT_PART_BYTES = 60 * 1024
+/** The largest table, 4,096 groups of 15 columns, is two parts. */
+export const LAYOUT_PARTS_MAX = 2
+/** Rows that are looked through for columns that the group's own row doesn't have: critical data among 100 institutions needs three. */
+export const ASSIGNED_ROWS_MAX = 64
+/** Extents of one commit: 240 receipts, 25 ms of signatures for every peer. */
+export const COMMIT_EXTENTS_MAX = 16
+/** Data that may lie as full copies: consent, prescriptions, emergency sets. */
+export const CRITICAL_BYTES_MAX = 64 * 1024
+/** Columns confirmed, given up or erased in one transaction: 256 signatures are as many as a commit has. */
+export const COLUMNS_AT_ONCE_MAX = 256
+/** Extents that one transaction forgets: three entries of the state each. */
+export const FORGET_EXTENTS_MAX = 256
+/** Record versions that one request for erasure may name: every version of a usual record. */
+export const ERASE_RECORDS_MAX = 64
 /** Leaf of an audit tree: with its path it fits a transaction; smaller ones cost more to hash than the bytes themselves. */
 export const AUDIT_LEAF_BYTES = 16 * 1024
 /** Data shards of one stripe: the widest code of the placement table; a rebuild reads as many MiB. */

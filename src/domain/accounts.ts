@@ -13,7 +13,7 @@ import { type Decoder, list, literal, object, text } from '../core/schema.ts'
 import { encryptionPublicKey } from '../crypto/envelope.ts'
 import { SignatureError, checkPublicKey } from '../crypto/signatures.ts'
 import { type AccountKeys, accountIdOfKeys } from '../ledger/account-keys.ts'
-import { accountId, institutionId, signingKey, timeMs } from '../ledger/fields.ts'
+import { type PeerIdText, accountId, institutionId, peerIdKey, signingKey, timeMs } from '../ledger/fields.ts'
 import { type Genesis, INSTITUTION_ROLES, type InstitutionRole } from '../ledger/genesis.ts'
 import {
   type AccountDirectory,
@@ -30,6 +30,8 @@ import type { DraftTx } from '../ledger/transaction.ts'
 
 export const ACCOUNT_NAMESPACE = 'account'
 export const INSTITUTION_NAMESPACE = 'institution'
+/** Key = raw Ed25519 key of a peer; value = the institution that it belongs to. */
+export const MEMBER_PEER_NAMESPACE = 'member-peer'
 export const ACCOUNT_CREATE = 'account.create'
 const CLINICAL_LANE = 1
 
@@ -110,6 +112,12 @@ export async function* listInstitutions(reader: StateReader, options?: ListOptio
   }
 }
 
+/** The institution whose peer this is; `undefined`: no member's. */
+export async function getPeerInstitution(view: StateView, peer: PeerIdText): Promise<InstitutionId | undefined> {
+  const value = await view.get(MEMBER_PEER_NAMESPACE, peerIdKey(peer))
+  return value === undefined ? undefined : institutionId(value, 'member-peer')
+}
+
 /** The keys that the account signs with and is sealed to now. */
 export function currentKeys(account: Account): KeyPeriod {
   // Never empty: the decoder of stored accounts sees to that.
@@ -126,7 +134,7 @@ export const accountDirectory: AccountDirectory = {
 }
 
 export const accountsMachine: StateMachine = {
-  namespaces: [ACCOUNT_NAMESPACE, INSTITUTION_NAMESPACE],
+  namespaces: [ACCOUNT_NAMESPACE, INSTITUTION_NAMESPACE, MEMBER_PEER_NAMESPACE],
   types: {
     [ACCOUNT_CREATE]: txType({
       lane: CLINICAL_LANE,
@@ -180,6 +188,7 @@ function genesisChanges(genesis: Genesis): StateChange[] {
     return [
       { namespace: INSTITUTION_NAMESPACE, key: utf8.encode(org), value: { name, role, adminKey, account: id } },
       accountChange({ id, kind: 'institution', org, keys }),
+      ...institution.peers.map((peer) => ({ namespace: MEMBER_PEER_NAMESPACE, key: peerIdKey(peer), value: org })),
     ]
   })
 }

@@ -33,6 +33,8 @@ const VERSION_NAMESPACE = 'record-version'
 const PATIENT_NAMESPACE = 'record-by-patient'
 /** Lists: key = custodian with its length, time, record; value = true. */
 const CUSTODIAN_NAMESPACE = 'record-by-custodian'
+/** Key = digest of a manifest; value = how many versions of records name it. */
+const MANIFEST_NAMESPACE = 'record-manifest'
 const RECORD_ADD = 'record.add'
 const RECORD_AMEND = 'record.amend'
 const CLINICAL_LANE = 1
@@ -109,6 +111,7 @@ const storedVersion = object({
   timeMs,
   tx: txId,
 })
+const recordCount = integer(0)
 const utf8 = new TextEncoder()
 const ID_BYTES = 32
 
@@ -124,6 +127,11 @@ export async function getRecordVersion(
 ): Promise<RecordVersion | undefined> {
   const value = await view.get(VERSION_NAMESPACE, keyOf(idHash(record), uint32Bytes(version)))
   return value === undefined ? undefined : { record, version, ...storedVersion(value, 'version') }
+}
+
+/** How many versions of records name this manifest, whether or not its object is stored. */
+export async function getRecordCount(view: StateView, manifest: CID): Promise<number> {
+  return recordCount((await view.get(MANIFEST_NAMESPACE, manifest.multihash.digest)) ?? 0, 'record-manifest')
 }
 
 /** Where a record and some of its versions stand in the state: what a proof of it is made of. */
@@ -200,7 +208,7 @@ async function* listBy(
 }
 
 export const recordsMachine: StateMachine = {
-  namespaces: [RECORD_NAMESPACE, VERSION_NAMESPACE, PATIENT_NAMESPACE, CUSTODIAN_NAMESPACE],
+  namespaces: [RECORD_NAMESPACE, VERSION_NAMESPACE, PATIENT_NAMESPACE, CUSTODIAN_NAMESPACE, MANIFEST_NAMESPACE],
   types: {
     [RECORD_ADD]: txType({ lane: CLINICAL_LANE, payload: recordAdd, apply: applyAdd }),
     [RECORD_AMEND]: txType({ lane: CLINICAL_LANE, payload: recordAmend, apply: applyAmend }),
@@ -239,6 +247,7 @@ async function applyAdd(view: StateView, tx: Tx<RecordAdd>, block: BlockContext)
   const place = keyOf(uint64Bytes(block.timeMs), idHash(id))
   return accept([
     recordChange(record),
+    await namedChange(view, manifest),
     versionChange({ record: id, version: 1, manifest, key, author, org: custodian, timeMs: block.timeMs, tx: tx.id }),
     { namespace: PATIENT_NAMESPACE, key: keyOf(idHash(patient), place), value: true },
     { namespace: CUSTODIAN_NAMESPACE, key: keyOf(custodianPrefix(custodian), place), value: true },
@@ -260,6 +269,7 @@ async function applyAmend(view: StateView, tx: Tx<RecordAmend>, block: BlockCont
   const version = record.versions + 1
   return accept([
     recordChange({ ...record, versions: version }),
+    await namedChange(view, manifest),
     versionChange({ record: id, version, manifest, key, author, org, timeMs: block.timeMs, tx: tx.id }),
   ])
 }
@@ -271,6 +281,11 @@ async function keyFault(view: StateView, patient: AccountId, key: WrappedKey): P
   if (account.kind !== 'person') return { code: 'RECORD_PATIENT_NOT_PERSON', patient }
   const expected = currentKeys(account).encryption.wrap
   return key.wrap === expected ? undefined : { code: 'RECORD_KEY_WRAP_WRONG', wrap: key.wrap, expected }
+}
+
+async function namedChange(view: StateView, manifest: CID): Promise<StateChange> {
+  const count = await getRecordCount(view, manifest)
+  return { namespace: MANIFEST_NAMESPACE, key: manifest.multihash.digest, value: count + 1 }
 }
 
 function recordChange(record: MedicalRecord): StateChange {

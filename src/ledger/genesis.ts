@@ -14,11 +14,12 @@ import { decodeCanonical, encodeCanonical } from '../core/codec.ts'
 import { CodedError } from '../core/coded-error.ts'
 import type { ChainId, InstitutionId } from '../core/ids.ts'
 import { GENESIS_BYTES_MAX, INSTITUTIONS_MAX, INSTITUTION_PEERS_MAX, VALIDATORS_MAX } from '../core/limits.ts'
-import { type Decoder, byteString, list, literal, object, shapeFault, text } from '../core/schema.ts'
+import { type Decoder, byteString, list, literal, object, optional, shapeFault, text } from '../core/schema.ts'
 import { cborCid } from '../crypto/hash.ts'
 import { SignatureError, checkPublicKey } from '../crypto/signatures.ts'
 import { type AccountKeys, accountKeysBy } from './account-keys.ts'
 import { type PeerIdText, chainIdOfLink, institutionId, peerIdKey, peerIdText, timeMs } from './fields.ts'
+import { type StorageParams, storageParams } from './storage-params.ts'
 import type { Validator } from './validators.ts'
 
 export const GENESIS_VERSION = 1
@@ -60,6 +61,8 @@ export interface Genesis {
   readonly institutions: readonly GenesisInstitution[]
   /** Validators of epoch 0; their order is their index. */
   readonly validators: readonly Validator[]
+  /** How storage runs on this chain; what isn't there has its default. */
+  readonly storage?: Partial<StorageParams>
 }
 
 export type GenesisFault =
@@ -86,6 +89,7 @@ function genesisShape(bytes: (min: number, max?: number) => Decoder<Uint8Array>)
     timeMs,
     institutions: list(institution, 1, INSTITUTIONS_MAX),
     validators: list(object({ institution: institutionId, key: bytes(32) }), 1, VALIDATORS_MAX),
+    storage: optional(storageParams),
   })
 }
 
