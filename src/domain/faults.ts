@@ -5,9 +5,12 @@ import type { ConsentFault } from './grants.ts'
 import type { MembershipFault } from './membership.ts'
 import type { PlacementFault } from './placement-table.ts'
 import type { RecordFault } from './records.ts'
+import { storageFaults } from './storage-faults.ts'
 
 /** Every code that this folder's rules can answer with; a code without a row, or a row without a code, doesn't compile. */
-type Code = (AccountFault | ConsentFault | EvidenceFault | MembershipFault | PlacementFault | RecordFault)['code']
+type Code =
+  | (AccountFault | ConsentFault | EvidenceFault | MembershipFault | PlacementFault | RecordFault)['code']
+  | keyof typeof storageFaults
 
 export const domainFaults = {
   ACCOUNT_EXISTS: {
@@ -274,4 +277,5 @@ export const domainFaults = {
     http: 409,
     exit: EXIT.conflict,
   },
+  ...storageFaults,
 } as const satisfies Readonly<Record<Code, FaultInfo>>

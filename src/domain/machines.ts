@@ -5,6 +5,7 @@ import { evidenceMachine } from './evidence.ts'
 import { grantsMachine } from './grants.ts'
 import { membershipMachine } from './membership.ts'
 import { recordsMachine } from './records.ts'
+import { storageMachine } from './storage.ts'
 
 export const machines: readonly StateMachine[] = [
   accountsMachine,
@@ -12,4 +13,5 @@ export const machines: readonly StateMachine[] = [
   evidenceMachine,
   recordsMachine,
   grantsMachine,
+  storageMachine,
 ]

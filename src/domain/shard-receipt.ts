@@ -7,24 +7,25 @@
  *
  * @see docs/spec/shard-receipt.md
  */
-import type { CID } from 'multiformats/cid'
 import { encodeCanonical } from '../core/codec.ts'
 import type { ChainId } from '../core/ids.ts'
 import { COLUMNS_MAX } from '../core/limits.ts'
 import type { Signer } from '../core/ports.ts'
 import { type Decoded, type Decoder, integer, object } from '../core/schema.ts'
-import { signMessage, verifyMessage } from '../crypto/signatures.ts'
+import { type SignatureCheck, signMessage, verifyMessage } from '../crypto/signatures.ts'
 import { type PeerIdText, peerIdKey, signatureBytes, timeMs } from '../ledger/fields.ts'
+import type { Extent } from './storage-state.ts'
+
+/**
+ * An extent as the ledger has it, but for who holds it. A receipt signs all of it: the holder has the extent map and knows; so
+ * whoever commits can't tell the ledger something else, nor use the receipts for another object.
+ */
+export type ExtentFacts = Omit<Extent, 'group' | 'holders'>
 
 /** What a receipt is of. */
 export interface ShardPromise {
-  /** The extent map. */
-  readonly map: CID
-  /** Merkle root over the audit roots of all shards of the extent. */
-  readonly root: Uint8Array
+  readonly extent: ExtentFacts
   readonly column: number
-  /** Bytes of the column's shards. */
-  readonly bytes: number
   /** Block time until which the ledger takes the receipt. */
   readonly expiresMs: number
 }
@@ -42,9 +43,21 @@ export async function signReceipt(signer: Signer, chain: ChainId, promise: Shard
 }
 
 export function verifyReceipt(peer: PeerIdText, chain: ChainId, promise: ShardPromise, signature: Uint8Array): boolean {
-  return verifyMessage(peerIdKey(peer), signature, 'receipt', chain, promiseBytes(promise))
+  const { message, publicKey, type } = receiptCheck(peer, chain, promise, signature)
+  return verifyMessage(publicKey, signature, type, chain, message)
 }
 
-function promiseBytes({ bytes, column: of, expiresMs, map, root }: ShardPromise): Uint8Array {
-  return encodeCanonical({ map, root, column: of, bytes, expiresMs })
+/** The same for `verifyMany`. */
+export function receiptCheck(
+  peer: PeerIdText,
+  chain: ChainId,
+  promise: ShardPromise,
+  signature: Uint8Array,
+): SignatureCheck {
+  return { publicKey: peerIdKey(peer), signature, type: 'receipt', chain, message: promiseBytes(promise) }
+}
+
+function promiseBytes({ column: of, expiresMs, extent }: ShardPromise): Uint8Array {
+  const { columns, data, index, manifest, map, parity, root, segments } = extent
+  return encodeCanonical({ manifest, index, map, root, data, parity, segments, columns, column: of, expiresMs })
 }

@@ -67,7 +67,8 @@ const DIGEST_BYTES = 32
 export const NO_HOLDER = 0xffff
 
 export const storageNumber: Decoder<number> = integer(0, STORAGE_PEERS_MAX - 1)
-export const zone: Decoder<string> = text(1, 32, /^[a-z0-9-]+$/)
+/** As an institution's id, since that is what stands here where it shares no zone. */
+export const zone: Decoder<string> = text(1, 32, /^[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$/)
 /** Bytes that a peer offers, or that an object has; up to 8 EiB fit a safe integer. */
 export const byteCount: Decoder<number> = integer(0)
 
@@ -87,6 +88,9 @@ export interface StoragePeerEntry extends Decoded<typeof storedPeer> {
   readonly number: number
 }
 
+/** Ciphertext bytes of an object. */
+export const objectBytes: Decoder<number> = integer(0, SEGMENTS_MAX * SEGMENT_BYTES)
+
 const storedObject = object({
   /** Institution that stored it: its quota, its duty. */
   org: institutionId,
@@ -94,10 +98,12 @@ const storedObject = object({
   /** UnixFS root of the ciphertext. */
   content: cid(RAW, DAG_PB),
   /** Ciphertext bytes of content and listing. */
-  bytes: integer(0, SEGMENTS_MAX * SEGMENT_BYTES),
-  /** How many extents it has; it is whole once as many are committed. */
+  bytes: objectBytes,
+  /** How many extents it has; it is whole once as many are committed, in their order. */
   extents: integer(1, EXTENTS_MAX),
   committed: integer(0, EXTENTS_MAX),
+  /** Bytes of all columns of the committed extents. */
+  stored: byteCount,
   /** Block time of the first commit. */
   startedMs: timeMs,
   /** Block time until which it is kept though no record names it. */
@@ -204,6 +210,8 @@ export async function* listStoredObjects(reader: StateReader, options?: ListOpti
   }
 }
 
+export const isWhole = ({ committed, extents }: StoredObject): boolean => committed === extents
+
 export function objectChange(object: StoredObject): StateChange {
   const { manifest, ...value } = object
   return { namespace: OBJECT_NAMESPACE, key: manifest.multihash.digest, value }
@@ -221,6 +229,15 @@ export function extentChanges(extent: Extent): StateChange[] {
   return [
     { namespace: EXTENT_NAMESPACE, key, value },
     { namespace: GROUP_NAMESPACE, key: keyOf(uint16Bytes(extent.group), key), value: true },
+  ]
+}
+
+/** What forgets an extent. */
+export function extentRemovals({ group, index, manifest }: Extent): StateChange[] {
+  const key = extentKey(manifest.multihash.digest, index)
+  return [
+    { namespace: EXTENT_NAMESPACE, key, value: undefined },
+    { namespace: GROUP_NAMESPACE, key: keyOf(uint16Bytes(group), key), value: undefined },
   ]
 }
 
