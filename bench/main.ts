@@ -2,6 +2,7 @@
  * `npm run bench -- [NAME...] [--json] [--quick]`: every speed and memory that the README states, each beside a limit measured
  * in the same run. Exit status 1 when one is missed; with `--quick` small sizes, to see that the benches run.
  */
+import { benchErasure } from './erasure.ts'
 import { benchFailover } from './failover.ts'
 import { type Figure, printFigures } from './figure.ts'
 import { benchGet } from './get.ts'
@@ -17,6 +18,7 @@ const BENCHES: Readonly<Record<string, (options: { quick: boolean }) => Promise<
   get: benchGet,
   memory: benchMemory,
   failover: benchFailover,
+  erasure: benchErasure,
   state: benchState,
   ledger: benchLedger,
 }
