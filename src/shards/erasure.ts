@@ -11,7 +11,13 @@
  * @see docs/spec/erasure.md; test/vectors/erasure.json
  */
 import { CodedError } from '../core/coded-error.ts'
-import { BLOCK_BYTES_MAX, ERASURE_CHUNK_BYTES, ERASURE_DATA_MAX, ERASURE_PARITY_MAX } from '../core/limits.ts'
+import {
+  BLOCK_BYTES_MAX,
+  COLUMNS_MAX,
+  ERASURE_CHUNK_BYTES,
+  ERASURE_DATA_MAX,
+  ERASURE_PARITY_MAX,
+} from '../core/limits.ts'
 import { erasureKernel } from './erasure/kernel.ts'
 import { type ErasureCode, type ErasurePlan, planRebuild } from './erasure/plan.ts'
 
@@ -46,7 +52,8 @@ export interface RebuildRequest {
  * Makes the parity shards of a stripe.
  *
  * @param data - 1 to `ERASURE_DATA_MAX` shards of up to `BLOCK_BYTES_MAX` bytes; the longest is not empty.
- * @param parity - 0 to `ERASURE_PARITY_MAX`. Of one data shard, parity shards are copies; of several, the first is their XOR.
+ * @param parity - 0 to `ERASURE_PARITY_MAX`, and the first is the XOR of all data; for one data shard 0 to `COLUMNS_MAX - 1`, all copies
+ * of it: whoever has a use for the bytes alone can do without this call.
  * @param out - where to write, one buffer for each parity shard, of the length of the longest data shard or less.
  * @returns the parity shards: `out`, or new ones.
  * @throws {ErasureError} `ERASURE_CODE_INVALID`, `ERASURE_SHARD_SIZE`
@@ -67,7 +74,7 @@ export function encodeParity(data: readonly ShardBytes[], parity: number, out?: 
  * @throws {ErasureError} `ERASURE_CODE_INVALID`, `ERASURE_SHARD_SIZE`, `ERASURE_SHARDS_MISSING`, `ERASURE_WANTED_INVALID`
  */
 export function rebuild(request: RebuildRequest): Uint8Array[] {
-  const { code, shards, wanted, shardBytes } = request
+  const { code, wanted, shardBytes } = request
   checkCode(code)
   checkShards(request)
   const results = wanted.map((shard, index) => {
@@ -78,7 +85,17 @@ export function rebuild(request: RebuildRequest): Uint8Array[] {
     }
     return out
   })
-  if (wanted.length === 0) return results
+  if (wanted.length > 0) make(request, results)
+  return results
+}
+
+function make({ code, shards, wanted }: RebuildRequest, results: readonly Uint8Array[]): void {
+  if (code.data === 1) {
+    // All shards are the same; critical data has more of them than the kernel has sums.
+    const source = shards.find((shard) => shard !== undefined)
+    for (const result of results) new ShardReader(source ?? []).read(result, result.length)
+    return
+  }
   const plan = planRebuild(code, (shard) => shards[shard] !== undefined, wanted)
   const sources = plan.inputs.map((shard) => new ShardReader(shards[shard] ?? []))
   // In the order of the kernel: products, then the sum.
@@ -88,7 +105,6 @@ export function rebuild(request: RebuildRequest): Uint8Array[] {
     sources,
     made.flatMap(({ shard }) => results[wanted.indexOf(shard)] ?? []),
   )
-  return results
 }
 
 function combine(plan: ErasurePlan, sources: readonly ShardReader[], results: readonly Uint8Array[]): void {
@@ -142,8 +158,8 @@ class ShardReader {
 function checkCode({ data, parity }: ErasureCode): void {
   const within = (count: number, min: number, max: number): boolean =>
     Number.isSafeInteger(count) && count >= min && count <= max
-  if (within(data, 1, ERASURE_DATA_MAX) && within(parity, 0, ERASURE_PARITY_MAX)) return
-  const [dataMax, parityMax] = [ERASURE_DATA_MAX, ERASURE_PARITY_MAX]
+  const [dataMax, parityMax] = [ERASURE_DATA_MAX, data === 1 ? COLUMNS_MAX - 1 : ERASURE_PARITY_MAX]
+  if (within(data, 1, dataMax) && within(parity, 0, parityMax)) return
   throw new ErasureError({ code: 'ERASURE_CODE_INVALID', data, parity, dataMax, parityMax })
 }
 

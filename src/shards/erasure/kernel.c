@@ -77,6 +77,7 @@ __attribute__((export_name("combine"))) void combine(uint32_t columns, uint32_t 
     case 2: combine_products(2, columns, plain, mixed, bytes); break;
     case 3: combine_products(3, columns, plain, mixed, bytes); break;
     case 4: combine_products(4, columns, plain, mixed, bytes); break;
+    default: __builtin_trap();
   }
 }
 _Static_assert(PRODUCTS_MAX == 4, "combine has a case for each number of products");

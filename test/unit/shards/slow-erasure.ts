@@ -52,13 +52,21 @@ export function rankIsFull(matrix: readonly (readonly number[])[]): boolean {
   return true
 }
 
+const PRODUCTS = new Map<number, Uint8Array>()
+
+function productsOf(factor: number): Uint8Array {
+  const products = PRODUCTS.get(factor) ?? Uint8Array.from({ length: 256 }, (_, byte) => slowMultiply(factor, byte))
+  PRODUCTS.set(factor, products)
+  return products
+}
+
 /** Parity shards of data shards, byte by byte. */
 export function slowParity(data: readonly Uint8Array[], parity: number): Uint8Array[] {
   const bytes = Math.max(...data.map((shard) => shard.length))
   return slowGenerator(parity, data.length).map((row) => {
     const shard = new Uint8Array(bytes)
     data.forEach((other, column) => {
-      const products = Array.from({ length: 256 }, (_, byte) => slowMultiply(row[column] ?? 0, byte))
+      const products = productsOf(row[column] ?? 0)
       other.forEach((byte, index) => {
         shard[index] = (shard[index] ?? 0) ^ (products[byte] ?? 0)
       })
