@@ -358,6 +358,30 @@ export const STORE_BALLAST_BYTES = 16 * 1024 * 1024
 export const STORE_LEVEL_FILES_MAX = 64
 /** Damaged blocks named in a report; the count is exact beyond it. */
 export const STORE_DAMAGE_LISTED_MAX = 65_536
+/** Requests to an object store at once: 16 MiB on the way at the largest usual block, enough to fill 1 Gbit/s at 100 ms each. */
+export const S3_REQUESTS_MAX = 16
+/** Silence of an object store after which a request is given up: servers answer in under a second, a busy one in ten. */
+export const S3_SILENCE_MS = 20_000
+/** A whole request, so that an answer of one byte now and then ends too: a block at 20 kB/s. */
+export const S3_REQUEST_MS_MAX = 120_000
+/** Tries of one request: with the waits between them, a restart of the object store's front is sat out. */
+export const S3_TRIES_MAX = 4
+/** Wait before the second try; it doubles, with chance in it, so that peers don't come back all at once. */
+export const S3_RETRY_MS = 200
+/** The longest wait between two tries, also when the server asks for more. */
+export const S3_RETRY_MS_MAX = 5_000
+/** Keys in one page of a list: the most that S3 gives at once. */
+export const S3_LIST_KEYS = 1_000
+/** Such a page has about 400 kB. */
+export const S3_LIST_BYTES_MAX = 4 * 1024 * 1024
+/** Of an error's text only its code is read. */
+export const S3_ERROR_BYTES_MAX = 64 * 1024
+/** Blocks in one bucket: 256 TiB of segments; the index in memory would have 14 GiB. */
+export const S3_BLOCKS_MAX = 2 ** 28
+/** Blocks in one index file: 600 MB, read whole at the start; with more, the start asks the bucket. */
+export const S3_INDEX_BLOCKS_MAX = 2 ** 24
+/** A credentials file: two keys and a token. */
+export const S3_CREDENTIALS_BYTES_MAX = 16 * 1024
 /** Session description of one upload: length, names sealed elsewhere. */
 export const UPLOAD_META_BYTES_MAX = 64 * 1024
 /** Journals of open uploads in one folder: each is a file, and all are read at start. */

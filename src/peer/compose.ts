@@ -14,7 +14,6 @@ import { BlockFetcher } from '../p2p/block-fetcher.ts'
 import { BlockServer } from '../p2p/block-server.ts'
 import { type P2pHost, startHost } from '../p2p/host.ts'
 import { MemberDialer } from '../p2p/member-dialer.ts'
-import { BlockStore } from '../store/block-store.ts'
 import { RemoveCapability } from '../store/blocks.ts'
 import type { LevelStore } from '../store/level-store.ts'
 import { PrefixStore } from '../store/prefix-store.ts'
@@ -29,6 +28,7 @@ import { type Identity, openIdentity } from './identity.ts'
 import { LedgerDatabase } from './ledger-database.ts'
 import { LedgerNode, type LedgerNodeDeps } from './ledger-node.ts'
 import { ObjectService } from './objects.ts'
+import { openBlocks } from './open-blocks.ts'
 import { openChainOn, openNotes, tryOpenChain } from './open-ledger.ts'
 import type { Peer } from './peer.ts'
 import { ScrubSchedule } from './scrub-schedule.ts'
@@ -81,9 +81,7 @@ async function openAll(
   if (isSaved) await noteSigned(new PrefixStore(state, 'validator/'), identity.consensus.publicKey)
   // Only who holds this may remove blocks: uploads, of what was never committed.
   const capability = new RemoveCapability()
-  const { capacityBytes, fullRatio, reserveFreeBytes } = config.store
-  const dir = join(config.dataDir, 'blocks')
-  const store = await BlockStore.open({ clock, log, capability }, { dir, capacityBytes, reserveFreeBytes, fullRatio })
+  const store = await openBlocks(config, identity.peerId, { clock, log, capability })
   closers.push(async () => store.close())
   // On a full disk the store's ballast makes way for the ledger and the journals.
   freeRoom = async () => store.releaseBallast()

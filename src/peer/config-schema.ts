@@ -112,6 +112,56 @@ const api = z.strictObject({
   }),
 })
 
+/** Of an object store: without a path, a query, or keys in it. */
+const origin = z
+  .string()
+  .max(CONFIG_TEXT_MAX)
+  .refine((value) => {
+    const url = URL.parse(value)
+    return url !== null && ['https:', 'http:'].includes(url.protocol) && [url.origin, `${url.origin}/`].includes(value)
+  })
+  .transform((value) => new URL(value).origin)
+
+const s3 = z.strictObject({
+  endpoint: option(origin, {
+    form: 'https:// with a host and perhaps a port; http:// on this machine, or anywhere with store.s3.allowHttp',
+    means: 'The object store; buckets are named in the path.',
+  }),
+  bucket: option(z.string().regex(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/), {
+    form: '3 to 63 of a-z, 0-9, . and -',
+    means: 'A bucket that exists. Its versioning, locks and life cycles must be off.',
+  }),
+  prefix: option(
+    z
+      .string()
+      .max(CONFIG_TEXT_MAX)
+      .regex(/^(?:(?!\.{1,2}\/)[A-Za-z0-9._-]+\/)*$/)
+      .default('apotheca/'),
+    {
+      form: 'empty, or names of A-Z, a-z, 0-9, ., _ and -, each followed by /',
+      byDefault: '"apotheca/"',
+      means: 'Where in the bucket; no two peers may share it.',
+    },
+  ),
+  region: option(
+    z
+      .string()
+      .regex(/^[a-z0-9-]{1,64}$/)
+      .default('us-east-1'),
+    { form: '1 to 64 of a-z, 0-9 and -', byDefault: '"us-east-1"', means: 'What requests are signed for.' },
+  ),
+  credentialsFile: option(path, {
+    form: 'a path, relative to the config file',
+    means: 'File with {"accessKeyId", "secretAccessKey"} and perhaps "sessionToken"; mode 0600.',
+  }),
+  allowHttp: option(z.boolean().default(false), {
+    form: 'true or false',
+    byDefault: 'false',
+    means:
+      'Allows http:// to another machine: nobody on the way learns the keys or can alter a block unnoticed, but all can see which blocks there are.',
+  }),
+})
+
 const store = z.strictObject({
   capacity: option(size(64 * SEGMENT_BYTES).prefault('100 GiB'), {
     form: sizeForm('64 MiB'),
@@ -121,7 +171,7 @@ const store = z.strictObject({
   reserveFree: option(size(0).prefault('10 GiB'), {
     form: sizeForm('0'),
     byDefault: '"10 GiB"',
-    means: 'What stays free on the disk: below it, blocks are refused.',
+    means: 'What stays free on the disk: below it, blocks are refused. Of no account with store.s3.',
   }),
   fullRatio: option(z.number().min(0.5).max(0.99).default(0.95), {
     form: 'a number from 0.5 to 0.99',
@@ -138,6 +188,7 @@ const store = z.strictObject({
     byDefault: '"20 MiB"',
     means: 'The most that scrubbing reads in a second.',
   }),
+  s3: s3.optional(),
 })
 
 const uploads = z.strictObject({
@@ -234,9 +285,18 @@ export const configSchema = z
     log: log.prefault({}),
   })
   .refine((config) => config.api.allowRemote || LOOPBACK_HOSTS.includes(config.api.host), { path: ['api', 'host'] })
+  .refine(({ store: { s3: bucket } }) => bucket === undefined || bucket.allowHttp || isPrivate(bucket.endpoint), {
+    path: ['store', 's3', 'endpoint'],
+  })
   .refine((config) => config.ledger.idleIntervalMs >= config.ledger.blockIntervalMs, {
     path: ['ledger', 'idleIntervalMs'],
   })
+
+/** Whether what is sent there can't be seen by others; what is no address at all is told elsewhere. */
+function isPrivate(endpoint: string): boolean {
+  const url = URL.parse(endpoint)
+  return url?.protocol !== 'http:' || [...LOOPBACK_HOSTS, '[::1]'].includes(url.hostname)
+}
 
 export type ParsedConfig = z.output<typeof configSchema>
 

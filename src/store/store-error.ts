@@ -25,6 +25,15 @@ export type StoreFault =
   | { code: 'STORE_BLOCK_DAMAGED'; digest: string }
   | { code: 'STORE_HASH_UNSUPPORTED'; hash: string }
   | { code: 'STORE_REMOVE_REFUSED' }
+  | { code: 'STORE_S3_UNREACHABLE'; endpoint: string; reason: string }
+  | { code: 'STORE_S3_DENIED'; bucket: string; reason: string }
+  | { code: 'STORE_S3_BUCKET_MISSING'; endpoint: string; bucket: string }
+  | { code: 'STORE_S3_REFUSED'; bucket: string; reason: string }
+  | { code: 'STORE_S3_NO_ROOM'; bucket: string; reason: string }
+  | { code: 'STORE_S3_FULL'; usedBytes: number; capacityBytes: number; limitBytes: number; askedBytes: number }
+  | { code: 'STORE_S3_ALTERED'; digest: string }
+  | { code: 'STORE_S3_IN_USE'; bucket: string; prefix: string }
+  | { code: 'STORE_S3_CREDENTIALS'; file: string; problem: string }
   | { code: 'STORE_UPLOAD_ID_INVALID' }
   | { code: 'STORE_UPLOAD_EXISTS'; id: string }
   | { code: 'STORE_UPLOAD_UNKNOWN'; id: string }

@@ -1,4 +1,4 @@
-/** What Helia needs of a `Blockstore` (interface-blockstore), on its own in memory and on ours on disk. */
+/** What Helia needs of a `Blockstore` (interface-blockstore), on its own in memory, and on ours on disk and in a bucket. */
 import { createHash } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -11,6 +11,8 @@ import { type BlockCodec, DAG_PB, digestCid, RAW } from '../../src/crypto/hash.t
 import { BlockStore } from '../../src/store/block-store.ts'
 import { RemoveCapability } from '../../src/store/blocks.ts'
 import { HeliaBlockstore } from '../../src/store/helia-blockstore.ts'
+import { S3BlockStore } from '../../src/store/s3-block-store.ts'
+import { TestS3 } from '../unit/store/s3-server.ts'
 
 const silent = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
 const capability = new RemoveCapability()
@@ -30,9 +32,23 @@ async function openOnDisk(): Promise<Blockstore> {
   return new HeliaBlockstore(store)
 }
 
+async function openInBucket(): Promise<Blockstore> {
+  const server = await TestS3.start()
+  cleanups.push(async () => server[Symbol.asyncDispose]())
+  const dir = await mkdtemp(join(tmpdir(), 'apotheca-blocks-'))
+  cleanups.push(() => rm(dir, { recursive: true, force: true }))
+  const store = await S3BlockStore.open(
+    { log: silent, capability },
+    { s3: server.options(), dir, owner: 'a peer', capacityBytes: 2 ** 40, ballastBytes: 0 },
+  )
+  cleanups.push(() => store.close())
+  return new HeliaBlockstore(store)
+}
+
 const implementations: readonly [string, () => Promise<Blockstore>][] = [
   ['MemoryBlockstore', async () => new MemoryBlockstore()],
   ['HeliaBlockstore on BlockStore', openOnDisk],
+  ['HeliaBlockstore on S3BlockStore', openInBucket],
 ]
 
 function pair(text: string, codec: BlockCodec = RAW): { cid: CID; bytes: Uint8Array } {

@@ -116,6 +116,7 @@ describe('a problem is named with its line and what would be right', () => {
     [['  "store": { "capacity": "50 GB" }'], 7, 'store.capacity', 'is "50 GB"', /size of 64 MiB or more/],
     [['  "store": {', '    "fullRatio": 1.5', '  }'], 8, 'store.fullRatio', 'is 1.5', /0\.5 to 0\.99/],
     [['  "store": 5'], 7, 'store', 'is 5', /an object with any of capacity, reserveFree/],
+    [['  "store": {', '    "s3": {}', '  }'], 8, 'store.s3.endpoint', 'is missing', /https/],
     [['  "api": { "port": "80" }'], 7, 'api.port', 'is "80"', /port from 0 to 65535/],
     [['  "api": { "host": "0.0.0.0" }'], 7, 'api.host', 'is "0.0.0.0"', /loopback.*api\.allowRemote/],
     [['  "log": { "level": "verbose" }'], 7, 'log.level', 'is "verbose"', /"debug", "info"/],
@@ -152,6 +153,46 @@ describe('a problem is named with its line and what would be right', () => {
     const fault = problemsOf(withLines(...lines))[0]
     expect(fault).toMatchObject({ code: 'CONFIG_INVALID', file: FILE, line, option, problem })
     expect(fault?.expected).toMatch(expected)
+  })
+
+  const bucket = ['"endpoint": "https://s3.example.org"', '"bucket": "blocks"', '"credentialsFile": "s3.json"']
+  const inBucket = (line: string): string => {
+    const others = bucket.filter((one) => !line.startsWith(one.slice(0, one.indexOf(':'))))
+    return withLines('  "store": {', '    "s3": {', `      ${[line, ...others].join(',\n      ')}`, '    }', '  }')
+  }
+
+  test.each<[line: string, option: string, problem: RegExp, expected: RegExp]>([
+    ['"endpoint": "http://s3.example.org"', 'endpoint', /^is "http:/, /allowHttp/],
+    ['"endpoint": "https://s3.example.org/path"', 'endpoint', /^is "https:/, /https:\/\//],
+    ['"endpoint": "s3.example.org"', 'endpoint', /^is "s3/, /https:\/\//],
+    ['"bucket": "A"', 'bucket', /^is "A"/, /3 to 63/],
+    ['"prefix": "no-slash"', 'prefix', /^is "no-slash"/, /followed by \//],
+    ['"prefix": "../"', 'prefix', /^is "..\/"/, /followed by \//],
+    ['"prefix": "a//"', 'prefix', /^is "a\/\/"/, /followed by \//],
+    ['"region": "EU"', 'region', /^is "EU"/, /a-z/],
+    ['"secretAccessKey": "x"', 'secretAccessKey', /^is not an option/, /one of endpoint, bucket, prefix, region/],
+  ])('store.s3: %s', (line, option, problem, expected) => {
+    const fault = theProblem(inBucket(line))
+    expect(fault).toMatchObject({ line: 9, option: `store.s3.${option}` })
+    expect(fault.problem).toMatch(problem)
+    expect(fault.expected).toMatch(expected)
+  })
+
+  test.each([
+    ['"endpoint": "http://127.0.0.1:9000/"', { endpoint: 'http://127.0.0.1:9000' }],
+    ['"endpoint": "http://[::1]:9000"', { endpoint: 'http://[::1]:9000' }],
+    ['"prefix": ""', { prefix: '' }],
+    ['"prefix": "clinic.a/peer_1/"', { prefix: 'clinic.a/peer_1/' }],
+  ])('store.s3 with %s is taken, its other options by default', (line, expected) => {
+    expect(parsePeerConfig(inBucket(line), FILE).store.s3).toEqual({
+      endpoint: 'https://s3.example.org',
+      bucket: 'blocks',
+      prefix: 'apotheca/',
+      region: 'us-east-1',
+      credentialsFile: '/etc/apotheca/s3.json',
+      allowHttp: false,
+      ...expected,
+    })
   })
 
   test('a missing option is named at the object that lacks it', () => {
@@ -226,7 +267,7 @@ test('docs/config.md is what the code says (npm run docs writes it)', async () =
 test('every option is described, and its default is the one that holds', () => {
   const config = parsePeerConfig(LEAST, FILE) as unknown as Record<string, unknown>
   const options = describePeerConfigOptions()
-  expect(options).toHaveLength(24)
+  expect(options).toHaveLength(30)
   for (const { name, byDefault } of options) {
     // Sizes and paths are changed in reading; the first test of this file pins those.
     if (byDefault === undefined || name.startsWith('store.') || name === 'passphraseFile') continue
