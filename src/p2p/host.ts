@@ -9,7 +9,7 @@ import { type Identify, type IdentifyPush, identify, identifyPush } from '@libp2
 import type { Libp2p } from '@libp2p/interface'
 import { noise } from '@libp2p/noise'
 import { tcp } from '@libp2p/tcp'
-import { tls } from '@libp2p/tls'
+import { socketTls } from './socket-tls.ts'
 import { yamux } from '@libp2p/yamux'
 import { type Multiaddr, multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p, type Libp2pOptions } from 'libp2p'
@@ -47,7 +47,7 @@ export interface HostOptions {
   readonly log: Log
 }
 
-const ENCRYPTERS = { tls, noise } as const
+const ENCRYPTERS = { tls: socketTls, noise } as const
 /** What the operating system says when an address can't be listened on. */
 const LISTEN_REASON = /EADDRINUSE|EADDRNOTAVAIL|EACCES|EAFNOSUPPORT|ENOTFOUND|EAI_AGAIN/
 
