@@ -1,4 +1,4 @@
-/** What a page needs to check light proofs, and nothing else of this project: bundled for the browser by proof-bundle.ts. */
+/** What a page needs to check light proofs, and nothing else of this project: bundled for the browser by page-bundle.ts. */
 import * as dagJson from '@ipld/dag-json'
 import { fromString } from 'uint8arrays/from-string'
 import { CodedError } from '../../src/core/coded-error.ts'

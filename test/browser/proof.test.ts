@@ -6,7 +6,7 @@ import type { CheckedProof } from '../../src/ledger/proof.ts'
 import { proveState, proveTransaction } from '../../src/ledger/proof-maker.ts'
 import { type HeaderChain, changingChain } from '../unit/ledger/header-chain.ts'
 import { hexOf } from '../vectors/load.ts'
-import { bundleProofCheck } from './proof-bundle.ts'
+import { bundleProofCheck } from './page-bundle.ts'
 
 const executablePath = process.env['CHROMIUM'] ?? '/usr/bin/chromium'
 const isThere = existsSync(executablePath)

@@ -1,7 +1,7 @@
 import { createContext, runInContext } from 'node:vm'
 import { beforeAll, expect, test } from 'vitest'
 import { proveState } from '../../../src/ledger/proof-maker.ts'
-import { type Bundle, bundleProofCheck } from '../../browser/proof-bundle.ts'
+import { type Bundle, bundleProofCheck } from '../../browser/page-bundle.ts'
 import { hexOf } from '../../vectors/load.ts'
 import { changingChain } from './header-chain.ts'
 

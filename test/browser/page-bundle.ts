@@ -1,16 +1,26 @@
-/** The check of light proofs as one script for a browser, made by the bundler that vitest brings. */
+/** Pages of this folder as one script for a browser each, made by the bundler that vitest brings. */
 import { fileURLToPath } from 'node:url'
 import { build } from 'vite'
 
 export interface Bundle {
-  /** Sets the global `apothecaProof` with `check`. */
+  /** Sets the global of that name with what the page exports. */
   readonly code: string
   /** Names of modules that are still imported: none, or it isn't for browsers. */
   readonly imports: readonly string[]
 }
 
-export async function bundleProofCheck(): Promise<Bundle> {
-  const entry = fileURLToPath(new URL('proof-page.ts', import.meta.url))
+/** The check of light proofs: `apothecaProof`. */
+export function bundleProofCheck(): Promise<Bundle> {
+  return bundlePage('proof-page.ts', 'apothecaProof')
+}
+
+/** The erasure code: `apothecaErasure`. */
+export function bundleErasure(): Promise<Bundle> {
+  return bundlePage('erasure-page.ts', 'apothecaErasure')
+}
+
+async function bundlePage(file: string, name: string): Promise<Bundle> {
+  const entry = fileURLToPath(new URL(file, import.meta.url))
   const made = await build({
     configFile: false,
     root: fileURLToPath(new URL('../../', import.meta.url)),
@@ -19,7 +29,7 @@ export async function bundleProofCheck(): Promise<Bundle> {
       write: false,
       minify: true,
       target: 'es2022',
-      lib: { entry, formats: ['iife'], name: 'apothecaProof', fileName: 'proof' },
+      lib: { entry, formats: ['iife'], name, fileName: 'page' },
     },
   })
   const outputs = Array.isArray(made) ? made : [made]
