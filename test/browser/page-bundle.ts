@@ -11,16 +11,16 @@ export interface Bundle {
 
 /** The check of light proofs: `apothecaProof`. */
 export function bundleProofCheck(): Promise<Bundle> {
-  return bundlePage('proof-page.ts', 'apothecaProof')
+  return bundlePage(new URL('proof-page.ts', import.meta.url), 'apothecaProof')
 }
 
 /** The erasure code: `apothecaErasure`. */
 export function bundleErasure(): Promise<Bundle> {
-  return bundlePage('erasure-page.ts', 'apothecaErasure')
+  return bundlePage(new URL('erasure-page.ts', import.meta.url), 'apothecaErasure')
 }
 
-async function bundlePage(file: string, name: string): Promise<Bundle> {
-  const entry = fileURLToPath(new URL(file, import.meta.url))
+async function bundlePage(page: URL, name: string): Promise<Bundle> {
+  const entry = fileURLToPath(page)
   const made = await build({
     configFile: false,
     root: fileURLToPath(new URL('../../', import.meta.url)),
