@@ -58,6 +58,14 @@ describe('the genesis', () => {
     }
   })
 
+  test('may say how storage runs; one that doesn’t has no field for it', () => {
+    const storage = { auditMs: 1_000, leaseMs: 2_000, leaseMaxMs: 2_000 }
+    const bytes = encodeGenesis({ ...GENESIS, storage })
+    expect(decodeGenesis(bytes).storage).toEqual(storage)
+    expect(encodeGenesis(parseGenesisJson(genesisJson({ ...GENESIS, storage })))).toEqual(bytes)
+    expect(Object.keys(decodeGenesis(encodeGenesis(GENESIS)))).not.toContain('storage')
+  })
+
   test('with broken JSON is refused with line and column', () => {
     const fault = faultOf(() => parseGenesisJson('{\n  "version": 1,\n  "name" "x"\n}'))
     expect(fault).toMatchObject({ code: 'GENESIS_JSON_SYNTAX', line: 3, column: 10 })
@@ -141,6 +149,24 @@ describe('the genesis', () => {
       ({ validators }) => validators.push({ institution: 'city', key: hexOf(signerOf('second vote').publicKey) }),
       'GENESIS_DUPLICATE',
       'genesis.validators[1].institution',
+    ],
+    [
+      'a parameter of storage below its bound',
+      (json) => Object.assign(json, { storage: { auditMs: 999 } }),
+      'CODEC_SHAPE',
+      'genesis.storage.auditMs',
+    ],
+    [
+      'a parameter of storage that there is not',
+      (json) => Object.assign(json, { storage: { copies: 3 } }),
+      'CODEC_SHAPE',
+      'genesis.storage.copies',
+    ],
+    [
+      'a lease longer than the longest',
+      (json) => Object.assign(json, { storage: { leaseMaxMs: 5_000 } }),
+      'CODEC_SHAPE',
+      'genesis.storage.leaseMs',
     ],
   ])('with %s is refused, and the place is named', (_what, edit, code, path) => {
     expect(faultOf(() => parseGenesisJson(edited(edit)))).toMatchObject({ code, path })
