@@ -147,7 +147,8 @@ export class Mempool {
     const { numerator, denominator } = LATER_LANES_RATIO
     const later: Room = {
       bytes: Math.floor((limits.bytes * numerator) / denominator),
-      count: Math.floor((limits.count * numerator) / denominator),
+      // Of one, one: whoever asks whether anything waits asks for one.
+      count: Math.max(Math.min(1, limits.count), Math.floor((limits.count * numerator) / denominator)),
     }
     for (const lane of LANES) {
       const isLater = lane >= 2

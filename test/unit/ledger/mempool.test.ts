@@ -109,6 +109,15 @@ describe('what the mempool gives to a block', () => {
     expect(storage.take({ bytes: 10_000, count: 10 })).toHaveLength(8)
   })
 
+  test('whether anything waits is answered right for every lane, also when only one is asked for', () => {
+    for (const lane of [0, 1, 2, 3] as const) {
+      const pool = new Mempool()
+      pool.add(tx({ lane }), 1, NOW_MS)
+      expect(pool.take({ bytes: ROOM.bytes, count: 1 })).toHaveLength(1)
+      expect(pool.take({ bytes: ROOM.bytes, count: 0 })).toHaveLength(0)
+    }
+  })
+
   test('each account in the order of its turns, up to the first gap', () => {
     const pool = new Mempool()
     for (const seq of [7, 5, 8, 6, 10]) pool.add(tx({ seq }), 5, NOW_MS)
