@@ -2,6 +2,7 @@
  * `npm run bench -- [NAME...] [--json] [--quick]`: every speed and memory that the README states, each beside a limit measured
  * in the same run. Exit status 1 when one is missed; with `--quick` small sizes, to see that the benches run.
  */
+import { benchBucket } from './bucket.ts'
 import { benchErasure } from './erasure.ts'
 import { benchFailover } from './failover.ts'
 import { type Figure, printFigures } from './figure.ts'
@@ -19,6 +20,7 @@ const BENCHES: Readonly<Record<string, (options: { quick: boolean }) => Promise<
   memory: benchMemory,
   failover: benchFailover,
   erasure: benchErasure,
+  bucket: benchBucket,
   state: benchState,
   ledger: benchLedger,
 }

@@ -130,10 +130,12 @@ export class S3BlockStore implements Blocks {
 
   /** Takes up all that the bucket lists. */
   async #list(atOnce: number): Promise<void> {
-    this.#removed = new Set()
+    const removed = new Set<string>()
+    this.#removed = removed
     try {
       const strangers = await this.#objects.listBlocks(atOnce, (digest, length) => {
-        if (this.#damage.sized(digest, length) || this.#removed?.has(hexOf(digest)) === true) return
+        if (this.#damage.sized(digest, length)) return
+        if (removed.size > 0 && removed.has(hexOf(digest))) return
         this.#enter(digest, length)
       })
       if (strangers > 0) this.#log.warn({ keys: strangers }, 'the bucket holds keys among the blocks that are none')

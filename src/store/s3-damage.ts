@@ -49,6 +49,7 @@ export class S3Damage {
 
   /** Learns the size of a damaged block's object. @returns whether this is one. */
   sized(digest: Uint8Array, length: number): boolean {
+    if (this.#blocks.size === 0) return false
     const hex = hexOf(digest)
     const before = this.#blocks.get(hex)
     if (before === undefined) return false

@@ -17,23 +17,32 @@ export interface ListEntry {
   readonly bytes: number
 }
 
-const CONTENTS = /<Contents>(.*?)<\/Contents>/gs
-const KEY = /<Key>([^<]*)<\/Key>/
-const SIZE = /<Size>(\d{1,15})<\/Size>/
 const TRUNCATED = /<IsTruncated>(true|false)<\/IsTruncated>/
+const SIZE = /^\d{1,15}$/
 
 /** @returns undefined where this is no such page, or holds other keys than were asked for. */
 export function parseListPage(xml: string, prefix: string): ListPage | undefined {
   const truncated = TRUNCATED.exec(xml)?.[1]
   if (!xml.includes('<ListBucketResult') || truncated === undefined) return undefined
   const entries: ListEntry[] = []
-  for (const [, contents = ''] of xml.matchAll(CONTENTS)) {
-    const key = KEY.exec(contents)?.[1]
-    const size = SIZE.exec(contents)?.[1]
-    if (key === undefined || size === undefined || !key.startsWith(prefix)) return undefined
+  for (const contents of elements(xml, 'Contents')) {
+    const [key] = elements(contents, 'Key')
+    const [size = ''] = elements(contents, 'Size')
+    if (key === undefined || !SIZE.test(size) || !key.startsWith(prefix)) return undefined
     entries.push({ key: key.slice(prefix.length), bytes: Number(size) })
   }
   // A page that says "more follows" and shows nothing would be asked for again for ever.
   if (truncated === 'true' && entries.length === 0) return undefined
   return { entries, isLast: truncated === 'false' }
+}
+
+/** What stands between the tags of each element of that name, none of which has attributes or holds another. */
+function* elements(xml: string, name: string): Generator<string> {
+  const [open, close] = [`<${name}>`, `</${name}>`]
+  for (let at = xml.indexOf(open); at >= 0; at = xml.indexOf(open, at)) {
+    const end = xml.indexOf(close, at)
+    if (end < 0) return
+    yield xml.slice(at + open.length, end)
+    at = end + close.length
+  }
 }

@@ -98,10 +98,10 @@ export class TestS3 implements AsyncDisposable {
     return `http://127.0.0.1:${(this.#proxy.address() as AddressInfo).port}`
   }
 
-  /** Options of a client that loses patience sooner than in production. */
+  /** Options of a client that loses patience a little sooner than in production. */
   options(more: Partial<S3ClientOptions> = {}): S3ClientOptions {
     const place = { endpoint: this.endpoint, bucket: BUCKET, prefix: 'peer/', region: 'us-east-1' }
-    return { ...place, credentials: CREDENTIALS, silenceMs: 2_000, retryMs: 10, ...more }
+    return { ...place, credentials: CREDENTIALS, silenceMs: 10_000, retryMs: 10, ...more }
   }
 
   /** For files of the test; removed with the server. */
@@ -139,6 +139,8 @@ export class TestS3 implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#proxy.closeAllConnections()
     this.#proxy.close()
+    // What was passed on is still answered.
+    await this.idle()
     this.#s3.httpServer.closeAllConnections()
     await this.#s3.close()
     await rm(this.#dir, { recursive: true, force: true })
