@@ -28,7 +28,7 @@ export function parseListPage(xml: string, prefix: string): ListPage | undefined
   for (const contents of elements(xml, 'Contents')) {
     const [key] = elements(contents, 'Key')
     const [size = ''] = elements(contents, 'Size')
-    if (key === undefined || !SIZE.test(size) || !key.startsWith(prefix)) return undefined
+    if (key === undefined || !key.startsWith(prefix) || key.includes('<') || !SIZE.test(size)) return undefined
     entries.push({ key: key.slice(prefix.length), bytes: Number(size) })
   }
   // A page that says "more follows" and shows nothing would be asked for again for ever.

@@ -26,6 +26,7 @@ import { decodeVote, encodeVote } from '../../../src/ledger/vote.ts'
 import { parsePeerConfig } from '../../../src/peer/config.ts'
 import { loadVectors } from '../../vectors/load.ts'
 import { samples } from '../ledger/samples.ts'
+import { bucketDecoders } from './bucket-decoders.ts'
 import { frameDecoders } from './frame-decoders.ts'
 import { peerDecoders } from './peer-decoders.ts'
 import { storedDecoders } from './stored-decoders.ts'
@@ -156,5 +157,6 @@ export async function fuzzedDecoders(): Promise<readonly FuzzedDecoder[]> {
     ...frameDecoders(),
     ...peerDecoders(valid),
     ...storedDecoders(),
+    ...bucketDecoders(),
   ]
 }
