@@ -36,6 +36,7 @@ const NATIVE_FORMS = /^src\/crypto\/native\/(?:node|browser)\.ts$/
 
 /** What the pure folders may import from npm: packages without a platform. A new one is a decision, so it is named here. */
 const PURE_PACKAGES: readonly string[] = [
+  '@ipld/car',
   '@ipld/dag-cbor',
   '@ipld/dag-json',
   '@ipld/dag-pb',

@@ -60,12 +60,38 @@ export class ApiClient {
 
   /** A call answered in DAG-JSON. @throws as `call` */
   async get<T>(path: string, options: CallOptions = {}): Promise<T> {
-    const { body } = await this.call(path, options)
+    return decodeAnswer((await this.call(path, options)).body)
+  }
+
+  /**
+   * A call whose body is sent as it is read, answered in DAG-JSON.
+   *
+   * @param body - each piece is on its way before the next is asked for.
+   * @throws as `call`; what `body` throws
+   */
+  async send<T>(path: string, body: AsyncIterable<Uint8Array>, options: CallOptions): Promise<T> {
+    const { sent, answer } = this.open(path, options)
+    let isAnswered = false
+    // A refusal comes before all is sent: then there is no use in sending on, nor in waiting for a write that won't end.
+    const answered = answer
+      .then(
+        () => undefined,
+        () => undefined,
+      )
+      .then(() => {
+        isAnswered = true
+      })
     try {
-      return dagJson.decode<T>(body)
+      for await (const piece of body) {
+        await Promise.race([new Promise<void>((resolve) => sent.write(piece, () => resolve())), answered])
+        if (isAnswered) break
+      }
     } catch (error) {
-      throw new CliError({ code: 'PEER_ANSWER_INVALID' }, { cause: error })
+      sent.destroy()
+      throw error
     }
+    if (!isAnswered) sent.end()
+    return decodeAnswer(await collect(await answer))
   }
 
   /** A call whose answer is read as it comes. @throws as `call` */
@@ -102,6 +128,14 @@ export class ApiClient {
       })
     })
     return { sent, answer }
+  }
+}
+
+function decodeAnswer<T>(body: Buffer): T {
+  try {
+    return dagJson.decode<T>(body)
+  } catch (error) {
+    throw new CliError({ code: 'PEER_ANSWER_INVALID' }, { cause: error })
   }
 }
 

@@ -19,6 +19,8 @@ export type CliFault =
   | { code: 'KEY_NOT_GRANTED'; account: string }
   | { code: 'TARGET_UNKNOWN' }
   | { code: 'TARGET_NOT_AN_OBJECT'; cid: string }
+  | { code: 'CAR_UNREADABLE'; reason: string }
+  | { code: 'CAR_ORDER'; cid: string }
   | { code: 'OUTPUT_EXISTS' }
   | { code: 'OUTPUT_UNWRITABLE'; reason: string }
   | { code: 'CONTENT_SHORT'; said: number; bytes: number }
@@ -145,6 +147,18 @@ export const cliFaults = {
     todo: 'Give the CID that "put" printed as object; --sealed fetches any file of the network as it lies there.',
     http: 422,
     exit: EXIT.usage,
+  },
+  CAR_UNREADABLE: {
+    says: 'The CAR file cannot be read: {reason}.',
+    todo: 'Check the path and its permissions.',
+    http: 400,
+    exit: EXIT.usage,
+  },
+  CAR_ORDER: {
+    says: 'The peer did not send what is below that CID: {cid} is missing, or something else came in its place.',
+    todo: 'Update the peer; if it is of this version, its machine is broken or lies.',
+    http: 502,
+    exit: EXIT.integrity,
   },
   OUTPUT_EXISTS: {
     says: 'The output is already there.',

@@ -2,6 +2,7 @@
 /** The command line. Commands are listed here; what they do is loaded when it is asked for, so that small ones start fast. */
 import { setFlagsFromString } from 'node:v8'
 import { Command } from 'commander'
+import { carCommands } from './car-commands.ts'
 import { consentCommands } from './consent-commands.ts'
 import { contentCommands } from './content-commands.ts'
 import { DEFAULT_HOME } from './home.ts'
@@ -35,6 +36,7 @@ const program = new Command('apotheca')
   })
 
 contentCommands(program)
+carCommands(program)
 recordCommands(program)
 consentCommands(program)
 keyCommands(program)

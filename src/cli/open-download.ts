@@ -283,7 +283,7 @@ async function byteSource(deps: DownloadDeps, root: CID, start: number, keep: bo
 }
 
 /** Opens the part file for reading and writing, and makes it where it is missing. @throws {CliError} `OUTPUT_UNWRITABLE` */
-async function openPart(part: string): Promise<FileHandle> {
+export async function openPart(part: string): Promise<FileHandle> {
   try {
     await mkdir(dirname(part), { recursive: true })
     return await open(part, constants.O_RDWR | constants.O_CREAT)
@@ -293,7 +293,7 @@ async function openPart(part: string): Promise<FileHandle> {
 }
 
 /** @throws {CliError} `OUTPUT_UNWRITABLE` */
-async function writeAll(handle: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
+export async function writeAll(handle: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
   try {
     let written = 0
     while (written < bytes.length) {
@@ -305,14 +305,14 @@ async function writeAll(handle: FileHandle, bytes: Uint8Array, position: number)
   }
 }
 
-async function exists(path: string): Promise<boolean> {
+export async function exists(path: string): Promise<boolean> {
   return stat(path).then(
     () => true,
     () => false,
   )
 }
 
-function unwritable(error: unknown): CliError {
+export function unwritable(error: unknown): CliError {
   return new CliError(
     { code: 'OUTPUT_UNWRITABLE', reason: (error as NodeJS.ErrnoException).code ?? 'unknown' },
     { cause: error },

@@ -83,6 +83,17 @@ export const ERASURE_DATA_MAX = 10
 export const ERASURE_PARITY_MAX = 5
 /** Of each shard in WebAssembly memory at once: fifteen of them fit a second-level cache of 512 KiB twice. */
 export const ERASURE_CHUNK_BYTES = 16 * 1024
+/** Blocks of one graph that is walked, exported or imported: 1 TiB in leaves of 1 MiB; remembering them takes 100 MB at most. */
+export const DAG_BLOCKS_MAX = 2 ** 20
+/** Links found and not yet followed: the largest block of links has 50,000, a folder's tree some thousands. */
+export const DAG_PENDING_LINKS_MAX = 2 ** 18
+/** Roots of one CAR: most have one; each is a graph that is walked. */
+export const CAR_ROOTS_MAX = 16
+/** Blocks of a CAR written and synced together, in bytes and by number: amortizes the fsync, bounds the memory. */
+export const CAR_BATCH_BYTES = 8 * SEGMENT_BYTES
+export const CAR_BATCH_BLOCKS = 1_024
+/** CARs that a peer takes in at a time: each holds a batch, and the list of its blocks. */
+export const CAR_IMPORTS_MAX = 4
 /** Segments read ahead from the disk while earlier ones are on their way out. */
 export const READ_AHEAD_SEGMENTS = 4
 /** Segments written and synced together during an upload: amortizes the fsync, bounds what a crash can lose. */

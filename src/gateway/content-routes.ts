@@ -20,7 +20,7 @@ const CODECS: Readonly<Record<string, BlockCodec>> = {
 }
 const MEDIA_TYPES = new Map<number, string>(Object.entries(CODECS).map(([type, code]) => [code, type]))
 
-const cidParams = {
+export const cidParams = {
   type: 'object',
   properties: { cid: { type: 'string', minLength: 1, maxLength: 128 } },
   required: ['cid'],
@@ -51,7 +51,7 @@ export function contentRoutes(api: FastifyInstance, peer: Peer, log: Log): void 
       // A block that isn't what its codec says would only fail its readers later.
       if (code === DAG_CBOR) decodeCanonical(request.body)
       else parseNode(cid, request.body)
-      peer.uploads.release([digest])
+      peer.fresh.release([digest])
       await store.write([{ digest, parts: [request.body] }])
       await sendDagJson(reply.code(201), { cid })
     },

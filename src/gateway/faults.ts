@@ -8,6 +8,7 @@ export type GatewayFault =
   | { code: 'API_REQUEST_INVALID'; where: string; problem: string }
   | { code: 'API_BODY_TOO_LARGE'; bytesMax: number }
   | { code: 'BLOCK_TYPE_UNKNOWN' }
+  | { code: 'CAR_BODY_TYPE' }
   | { code: 'RANGE_NOT_SATISFIABLE'; bytes: number }
   | { code: 'UPLOAD_VERSION'; expected: string }
   | { code: 'UPLOAD_BODY_TYPE' }
@@ -53,6 +54,12 @@ export const gatewayFaults = {
   BLOCK_TYPE_UNKNOWN: {
     says: 'The body is not a block of a known codec.',
     todo: 'Set the content type to application/vnd.ipld.raw, application/vnd.ipld.dag-pb or application/vnd.ipld.dag-cbor.',
+    http: 415,
+    exit: EXIT.usage,
+  },
+  CAR_BODY_TYPE: {
+    says: 'A CAR must come as application/vnd.ipld.car.',
+    todo: 'Set that content type.',
     http: 415,
     exit: EXIT.usage,
   },

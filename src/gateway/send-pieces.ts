@@ -18,13 +18,12 @@ export async function sendPieces(reply: FastifyReply, batches: AsyncGenerator<Fi
   reply.hijack()
   try {
     for (; batch.done !== true; batch = await batches.next()) {
-      raw.cork()
+      // Node corks the socket until this turn ends. Corked by hand, a chunked answer asks for a "drain" that never comes.
       let flowing = true
       const { pieces, release } = batch.value
       for (const [index, piece] of pieces.entries()) {
         flowing = index === pieces.length - 1 ? raw.write(piece, release) : raw.write(piece)
       }
-      raw.uncork()
       if (!flowing) await drained(raw)
       if (raw.destroyed) return
     }

@@ -20,6 +20,7 @@ import { sha256 } from '../crypto/hash.ts'
 import { CodedError } from '../core/coded-error.ts'
 import type { Peer } from '../peer/peer.ts'
 import { GatewayError } from './faults.ts'
+import { CAR_MEDIA_TYPE, carRoutes } from './car-routes.ts'
 import { contentRoutes } from './content-routes.ts'
 import { ledgerRoutes } from './ledger-routes.ts'
 import { Metrics } from './metrics.ts'
@@ -105,13 +106,16 @@ async function registerRoutes(app: FastifyInstance, { clock, log, peer }: Gatewa
   const metrics = new Metrics({ peer, clock })
   app.addHook('onClose', async () => metrics.close())
   // Streamed bodies are handed to the route unread.
-  app.addContentTypeParser('application/offset+octet-stream', (_request, payload, done) => done(null, payload))
+  for (const type of ['application/offset+octet-stream', CAR_MEDIA_TYPE]) {
+    app.addContentTypeParser(type, (_request, payload, done) => done(null, payload))
+  }
   for (const type of ['application/vnd.ipld.raw', 'application/vnd.ipld.dag-pb', 'application/vnd.ipld.dag-cbor']) {
     app.addContentTypeParser(type, { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
   }
   await app.register(async (api) => statusRoutes(api, peer, metrics))
   await app.register(async (api) => uploadRoutes(api, peer), { prefix: '/api/v1' })
   await app.register(async (api) => contentRoutes(api, peer, log), { prefix: '/api/v1' })
+  await app.register(async (api) => carRoutes(api, peer, log), { prefix: '/api/v1' })
   await app.register(async (api) => ledgerRoutes(api, peer), { prefix: '/api/v1' })
   await app.register(async (api) => proofRoutes(api, peer), { prefix: '/api/v1' })
   await app.register(async (api) => validatorRoutes(api, peer), { prefix: '/api/v1' })

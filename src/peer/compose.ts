@@ -21,9 +21,11 @@ import { UploadJournal } from '../store/upload-journal.ts'
 import { BitswapOnDemand } from './bitswap-on-demand.ts'
 import type { CatchUpOptions } from './catch-up.ts'
 import type { PeerConfig } from './config.ts'
+import { CarService } from './car.ts'
 import { ContentService } from './content.ts'
 import { EvidenceReports } from './evidence-reports.ts'
 import { PeerError } from './faults.ts'
+import { FreshBlocks } from './fresh-blocks.ts'
 import { type Identity, openIdentity } from './identity.ts'
 import { LedgerDatabase } from './ledger-database.ts'
 import { LedgerNode, type LedgerNodeDeps } from './ledger-node.ts'
@@ -93,15 +95,17 @@ async function openAll(
 
   const journal = await UploadJournal.open({ log, onDiskFull }, { dir: join(config.dataDir, 'uploads') })
   closers.push(async () => journal.close())
+  const fresh = new FreshBlocks({ store, capability })
   const uploads = new UploadService(
-    { store, journal, capability, clock, log },
+    { store, journal, fresh, clock, log },
     { openMax: config.uploads.openMax, expireMs: config.uploads.expireHours * HOUR_MS },
   )
   await uploads.start()
   closers.push(async () => uploads.stop())
   const fetcher = new BlockFetcher({ host, log })
-  const content = new ContentService({ store, fetcher, claim: (digests) => uploads.release(digests) })
-  const objects = new ObjectService({ store, state: new PrefixStore(state, 'objects/'), uploads, clock })
+  const content = new ContentService({ store, fetcher, claim: (digests) => fresh.release(digests) })
+  const objects = new ObjectService({ store, state: new PrefixStore(state, 'objects/'), uploads, fresh, clock })
+  const cars = new CarService({ store, content, objects, fresh })
   const blocks = new BlockServer({ host, source: store, log })
   await blocks.start()
   closers.push(async () => blocks.stop())
@@ -124,7 +128,7 @@ async function openAll(
   closers.push(async () => bitswap.stop())
   const { institution } = config
   const consensus = (): ReturnType<Validator['status']> => validator.status()
-  const parts = { chain, mempool, ledger, store, content, uploads, objects, host, dialer, consensus }
+  const parts = { chain, mempool, ledger, store, content, uploads, fresh, objects, cars, host, dialer, consensus }
   return { institution, identity, ...parts, close }
 }
 

@@ -12,6 +12,8 @@ export type PeerFault =
   | { code: 'UPLOAD_OVERRUN'; bytes: number }
   | { code: 'UPLOAD_TOO_MANY'; openMax: number }
   | { code: 'UPLOAD_TOO_LARGE'; bytes: number; bytesMax: number }
+  | { code: 'CAR_IMPORTS_TOO_MANY'; importsMax: number }
+  | { code: 'CAR_INCOMPLETE'; cid: string }
   | { code: 'OBJECT_INCOMPLETE'; cid: string }
   | { code: 'OBJECT_SIZE_LIES'; said: number; bytes: number }
   | { code: 'LEDGER_NO_VALIDATOR'; institutions: string }
@@ -97,6 +99,18 @@ export const peerFaults = {
     todo: 'Split the file.',
     http: 413,
     exit: EXIT.capacity,
+  },
+  CAR_IMPORTS_TOO_MANY: {
+    says: 'This peer is taking in {importsMax} CARs already.',
+    todo: 'Try again when one of them has ended.',
+    http: 503,
+    exit: EXIT.unavailable,
+  },
+  CAR_INCOMPLETE: {
+    says: 'The CAR is not whole: {cid} is below one of its roots, and neither in it nor on this peer.',
+    todo: 'Export it again, whole; nothing of it was kept.',
+    http: 422,
+    exit: EXIT.integrity,
   },
   OBJECT_INCOMPLETE: {
     says: 'The block {cid} of this object is not here.',

@@ -15,12 +15,14 @@ import { parseNode } from '../shards/unixfs-tree.ts'
 import type { Blocks } from '../store/blocks.ts'
 import { digestOf } from './content.ts'
 import { PeerError } from './faults.ts'
+import type { FreshBlocks } from './fresh-blocks.ts'
 import type { UploadService } from './uploads.ts'
 
 export interface ObjectsDeps {
   readonly store: Blocks
   readonly state: KeyValueStore
   readonly uploads: UploadService
+  readonly fresh: FreshBlocks
   readonly clock: Clock
 }
 
@@ -55,7 +57,7 @@ export class ObjectService {
     const bytes = await this.#walk(manifest.content)
     if (bytes !== manifest.bytes) throw new PeerError({ code: 'OBJECT_SIZE_LIES', said: manifest.bytes, bytes })
     await this.#walk(manifest.listing)
-    this.#deps.uploads.release([digestOf(cid)])
+    this.#deps.fresh.release([digestOf(cid)])
     await this.#deps.store.write([{ digest: digestOf(cid), parts: [manifestBytes] }])
     const entry = await this.#list(cid, manifest)
     await this.#settleUploads(manifest)
@@ -96,6 +98,8 @@ export class ObjectService {
     const { store } = this.#deps
     const missing = (cid: CID): PeerError => new PeerError({ code: 'OBJECT_INCOMPLETE', cid: cid.toString() })
     if (depth > OBJECT_WALK_DEPTH_MAX) throw missing(root)
+    // Whatever brought it may be given up later: from now on this object needs it.
+    this.#deps.fresh.release([digestOf(root)])
     if (root.code === RAW) {
       const size = store.size(digestOf(root))
       if (size === undefined) throw missing(root)

@@ -8,7 +8,9 @@ import type { P2pHost } from '../p2p/host.ts'
 import type { DialStatus, MemberDialer } from '../p2p/member-dialer.ts'
 import type { Blocks, BlockStoreStats } from '../store/blocks.ts'
 import type { CatchUpStatus } from './catch-up.ts'
+import type { CarService } from './car.ts'
 import type { ContentService } from './content.ts'
+import type { FreshBlocks } from './fresh-blocks.ts'
 import type { Identity } from './identity.ts'
 import type { LedgerNode } from './ledger-node.ts'
 import type { ObjectService } from './objects.ts'
@@ -23,6 +25,8 @@ export interface Peer {
   readonly store: Blocks
   readonly content: ContentService
   readonly uploads: UploadService
+  readonly fresh: FreshBlocks
+  readonly cars: CarService
   readonly objects: ObjectService
   readonly host: P2pHost
   readonly dialer: MemberDialer

@@ -12,7 +12,6 @@
 import { createHash, type Hash, randomUUID } from 'node:crypto'
 import type { Readable } from 'node:stream'
 import type { CID } from 'multiformats/cid'
-import { toString } from 'uint8arrays/to-string'
 import { decodeCanonical, encodeCanonical } from '../core/codec.ts'
 import {
   SEGMENT_BYTES,
@@ -24,14 +23,16 @@ import {
 import type { Clock, Log } from '../core/ports.ts'
 import { integer, object } from '../core/schema.ts'
 import { buildFileTree } from '../shards/unixfs-tree.ts'
-import type { Blocks, RemoveCapability } from '../store/blocks.ts'
+import type { Blocks } from '../store/blocks.ts'
 import type { UploadJournal } from '../store/upload-journal.ts'
 import { PeerError } from './faults.ts'
+import { type FreshBlocks, FreshOwner } from './fresh-blocks.ts'
 
 export interface UploadsDeps {
   readonly store: Blocks
   readonly journal: UploadJournal
-  readonly capability: RemoveCapability
+  /** An upload's blocks, until it is committed. */
+  readonly fresh: FreshBlocks
   readonly clock: Clock
   readonly log: Log
 }
@@ -59,7 +60,7 @@ interface Session {
   readonly length: number
   readonly digests: Uint8Array[]
   /** Blocks that this upload brought here first: removed with it. */
-  readonly fresh: Map<string, Uint8Array>
+  readonly fresh: FreshOwner
   touchedMs: number
   busy: boolean
   content: CID | undefined
@@ -77,8 +78,6 @@ export class UploadService {
   readonly #deps: UploadsDeps
   readonly #options: UploadsOptions
   readonly #sessions = new Map<string, Session>()
-  /** Which open upload brought a block here first. */
-  readonly #owners = new Map<string, Session>()
   #timer: NodeJS.Timeout | undefined
 
   constructor(deps: UploadsDeps, options: UploadsOptions) {
@@ -103,7 +102,7 @@ export class UploadService {
         length,
         digests: [...digests],
         // What was here before is not known any more after a restart: nothing of it may be removed.
-        fresh: new Map(),
+        fresh: new FreshOwner(),
         touchedMs: this.#deps.clock.nowMs(),
         busy: false,
         content: undefined,
@@ -134,7 +133,7 @@ export class UploadService {
       id: randomUUID(),
       length,
       digests: [],
-      fresh: new Map(),
+      fresh: new FreshOwner(),
       touchedMs: this.#deps.clock.nowMs(),
       busy: false,
       content: undefined,
@@ -177,8 +176,9 @@ export class UploadService {
   async abort(id: string): Promise<void> {
     const session = this.#session(id)
     if (session.busy) throw new PeerError({ code: 'UPLOAD_BUSY' })
-    await this.#forget(session)
-    for (const digest of session.fresh.values()) await this.#deps.store.remove(digest, this.#deps.capability)
+    this.#sessions.delete(session.id)
+    await this.#deps.journal.remove(session.id)
+    await this.#deps.fresh.remove(session.fresh)
   }
 
   /** These files belong to an object now: forgets their sessions, keeps their blocks. */
@@ -186,15 +186,6 @@ export class UploadService {
     const roots = new Set(files.map(String))
     for (const session of [...this.#sessions.values()]) {
       if (session.content !== undefined && roots.has(session.content.toString())) await this.#forget(session)
-    }
-  }
-
-  /** These blocks have come here another way too: no upload may remove them any more. Called before they are written. */
-  release(digests: readonly Uint8Array[]): void {
-    for (const digest of digests) {
-      const key = keyOf(digest)
-      this.#owners.get(key)?.fresh.delete(key)
-      this.#owners.delete(key)
     }
   }
 
@@ -285,8 +276,8 @@ export class UploadService {
 
   /** Blocks first, then the journal, then the offset: the order that makes an acknowledgement true. */
   async #write(session: Session, batch: readonly Segment[]): Promise<void> {
-    this.#claim(
-      session,
+    this.#deps.fresh.claim(
+      session.fresh,
       batch.map((segment) => segment.digest),
     )
     await this.#deps.store.write(batch)
@@ -299,27 +290,12 @@ export class UploadService {
     session.touchedMs = this.#deps.clock.nowMs()
   }
 
-  /** Notes which of these blocks this upload is the first to bring; called before they are written. */
-  #claim(session: Session, digests: readonly Uint8Array[]): void {
-    for (const digest of digests) {
-      const key = keyOf(digest)
-      const owner = this.#owners.get(key)
-      if (owner !== undefined && owner !== session) {
-        // Another open upload brought this very block: from now on neither may remove it.
-        this.release([digest])
-      } else if (!this.#deps.store.has(digest)) {
-        session.fresh.set(key, digest)
-        this.#owners.set(key, session)
-      }
-    }
-  }
-
   async #finish(session: Session): Promise<void> {
     const tree = buildFileTree(session.digests, session.length)
     if (tree.nodes.length > 0) {
       const nodes = tree.nodes.map((node) => ({ digest: node.cid.multihash.digest, parts: [node.bytes] }))
-      this.#claim(
-        session,
+      this.#deps.fresh.claim(
+        session.fresh,
         nodes.map((node) => node.digest),
       )
       await this.#deps.store.write(nodes)
@@ -329,7 +305,7 @@ export class UploadService {
 
   async #forget(session: Session): Promise<void> {
     this.#sessions.delete(session.id)
-    for (const key of session.fresh.keys()) this.#owners.delete(key)
+    this.#deps.fresh.keep(session.fresh)
     await this.#deps.journal.remove(session.id)
   }
 
@@ -391,8 +367,4 @@ class SegmentCutter {
 
 function offsetOf(session: { digests: readonly Uint8Array[]; length: number }): number {
   return Math.min(session.digests.length * SEGMENT_BYTES, session.length)
-}
-
-function keyOf(digest: Uint8Array): string {
-  return toString(digest, 'base64')
 }

@@ -67,4 +67,52 @@ export const shardsFaults = {
     http: 422,
     exit: EXIT.usage,
   },
+  DAG_BLOCK_INVALID: {
+    says: 'The block {cid} cannot be stored or followed here: {problem}.',
+    todo: 'Only blocks of raw, dag-pb and canonical dag-cbor with sha2-256 are kept; add the content again in such a form.',
+    http: 422,
+    exit: EXIT.integrity,
+  },
+  DAG_TOO_LARGE: {
+    says: 'There are more than {blocksMax} blocks, or too many links in one of them.',
+    todo: 'Export or import its parts one by one.',
+    http: 413,
+    exit: EXIT.capacity,
+  },
+  CAR_MALFORMED: {
+    says: 'The CAR is broken at byte {atBytes}: {problem}.',
+    todo: 'Export it again; "ipfs dag export" and "apotheca car export" write what is understood here.',
+    http: 422,
+    exit: EXIT.integrity,
+  },
+  CAR_VERSION: {
+    says: 'This is a CAR of version 2.',
+    todo: 'Take out the version 1 in it, with "car get-dag" or "ipfs dag import" and "ipfs dag export", and import that.',
+    http: 415,
+    exit: EXIT.usage,
+  },
+  CAR_ROOTS: {
+    says: 'The CAR names {roots} roots; 1 to {rootsMax} are needed.',
+    todo: 'Export it again with the CIDs that it is about as its roots.',
+    http: 422,
+    exit: EXIT.usage,
+  },
+  CAR_TRUNCATED: {
+    says: 'The CAR ends in the middle of what begins at byte {atBytes}.',
+    todo: 'Copy or export it again, whole.',
+    http: 422,
+    exit: EXIT.integrity,
+  },
+  CAR_BLOCK_TOO_LARGE: {
+    says: 'At byte {atBytes} the CAR announces {bytes} bytes at once; at most {bytesMax} are accepted.',
+    todo: 'Add the content again in blocks of at most 1 MiB.',
+    http: 413,
+    exit: EXIT.capacity,
+  },
+  CAR_BLOCK_ALTERED: {
+    says: 'The block at byte {atBytes} of the CAR is not {cid}, as it says it is.',
+    todo: 'Copy or export the CAR again; something changed it on its way.',
+    http: 422,
+    exit: EXIT.integrity,
+  },
 } as const satisfies FaultTable
