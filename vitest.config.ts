@@ -26,7 +26,7 @@ export default defineConfig({
       { ...suite('sim', 120_000), resolve: { alias: { '#native': SIM_NATIVE } } },
       suite('kill', 600_000),
       suite('model', 3_600_000),
-      suite('interop', 120_000),
+      suite('interop', 300_000),
       suite('browser', 120_000),
     ],
   },

@@ -1,13 +1,17 @@
 /** Kubo beside us, where an `ipfs` binary is on the path: `ipfs add` on one of its daemons, `ipfs cat` through another. */
-import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { KuboNode } from '../scripts/kubo-process.ts'
 import { median } from './figure.ts'
 import { mbPerS } from './limits.ts'
 
 const exec = promisify(execFile)
+const PROGRAM = 'ipfs'
+/** Our own profile (docs/spec/object.md): the same blocks, so that the work is the same. */
+const PROFILE = ['--cid-version=1', '--raw-leaves', '--chunker=size-1048576', '--max-file-links=1024']
 
 export interface KuboRates {
   /** Medians, MB/s. */
@@ -21,79 +25,35 @@ export async function measureKubo(options: {
   bytes: number
   rounds: number
 }): Promise<KuboRates | undefined> {
-  if (
-    await exec('ipfs', ['version']).then(
-      () => false,
-      () => true,
-    )
+  const isThere = await exec(PROGRAM, ['version']).then(
+    () => true,
+    () => false,
   )
-    return undefined
+  if (!isThere) return undefined
   const folder = await mkdtemp(join(tmpdir(), 'apotheca-kubo-'))
-  const nodes = [join(folder, 'one'), join(folder, 'two')]
-  const daemons: ChildProcess[] = []
-  const adds: number[] = []
-  const cats: number[] = []
   try {
-    for (const repo of nodes) daemons.push(await startKubo(repo))
-    const [one = '', two = ''] = nodes
-    const { stdout } = await ipfs(one, 'id', '-f', '<addrs>')
-    await ipfs(two, 'swarm', 'connect', stdout.trim().split('\n')[0] ?? '')
+    await using one = await KuboNode.create(PROGRAM, join(folder, 'one'))
+    await using two = await KuboNode.create(PROGRAM, join(folder, 'two'))
+    await one.start()
+    await two.start()
+    await two.run('swarm', 'connect', await one.address())
+    const adds: number[] = []
+    const cats: number[] = []
     for (let round = 0; round < options.rounds; round++) {
       let started = performance.now()
-      const added = await ipfs(
-        one,
-        'add',
-        '-Q',
-        '--cid-version=1',
-        '--raw-leaves',
-        '--chunker=size-1048576',
-        options.file,
-      )
+      const cid = await one.run('add', '--quieter', '--progress=false', ...PROFILE, options.file)
       adds.push(mbPerS(options.bytes, performance.now() - started))
-      const cid = added.stdout.trim()
+      const out = join(folder, 'out')
       started = performance.now()
-      await ipfs(two, 'get', '-o', join(folder, `out-${round}`), cid)
+      await two.runInto(out, 'cat', '--progress=false', cid)
       cats.push(mbPerS(options.bytes, performance.now() - started))
-      for (const repo of nodes) {
-        if (repo === one) await ipfs(repo, 'pin', 'rm', cid)
-        await ipfs(repo, 'repo', 'gc', '-q')
-      }
+      await rm(out)
+      // The next round must move every block again.
+      await one.run('pin', 'rm', cid)
+      for (const node of [one, two]) await node.run('repo', 'gc', '--quiet')
     }
+    return { add: median(adds), cat: median(cats) }
   } finally {
-    for (const daemon of daemons) daemon.kill()
-    await Promise.all(daemons.map(async (daemon) => new Promise((resolve) => daemon.once('close', resolve))))
     await rm(folder, { recursive: true, force: true })
   }
-  return { add: median(adds), cat: median(cats) }
-}
-
-async function ipfs(repo: string, ...args: string[]): Promise<{ stdout: string }> {
-  return exec('ipfs', args, { env: { ...process.env, IPFS_PATH: repo }, maxBuffer: 64 * 1024 * 1024 })
-}
-
-/** A daemon on free loopback ports, with no bootstrap and no routing: it never leaves this machine. */
-async function startKubo(repo: string): Promise<ChildProcess> {
-  await ipfs(repo, 'init', '--empty-repo')
-  await ipfs(repo, 'bootstrap', 'rm', '--all')
-  const settings: [string, string][] = [
-    ['Addresses.Swarm', '["/ip4/127.0.0.1/tcp/0"]'],
-    ['Addresses.API', '"/ip4/127.0.0.1/tcp/0"'],
-    ['Addresses.Gateway', '""'],
-    ['Routing.Type', '"none"'],
-    ['AutoTLS.Enabled', 'false'],
-    ['Discovery.MDNS.Enabled', 'false'],
-    ['Swarm.DisableNatPortMap', 'true'],
-  ]
-  for (const [name, value] of settings) await ipfs(repo, 'config', '--json', name, value)
-  const daemon = spawn('ipfs', ['daemon'], {
-    env: { ...process.env, IPFS_PATH: repo },
-    stdio: ['ignore', 'pipe', 'ignore'],
-  })
-  await new Promise<void>((resolve, reject) => {
-    daemon.stdout.on('data', (text: Buffer) => {
-      if (text.includes('Daemon is ready')) resolve()
-    })
-    daemon.once('close', () => reject(new Error('the Kubo daemon ended')))
-  })
-  return daemon
 }

@@ -31,6 +31,8 @@ export interface DaemonNetworkOptions {
   readonly place?: (index: number) => DaemonPlace
   /** Parts of each config that differ from the usual. */
   readonly config?: Readonly<Record<string, unknown>>
+  /** Peer ids of other IPFS programs that the genesis admits, for the first institution. */
+  readonly guests?: readonly string[]
   /** Runs when the genesis is there, and no daemon. */
   readonly beforeStart?: (network: DaemonNetwork) => Promise<void>
 }
@@ -48,11 +50,17 @@ export class DaemonPeer {
   readonly #entry: CliEntry
   readonly #within: readonly string[]
   readonly #passphrase: string
+  readonly #guests: readonly string[]
   #daemon: Daemon | undefined
 
   constructor(
     at: { readonly id: string; readonly folder: string; readonly config: string },
-    how: { readonly entry: CliEntry; readonly within: readonly string[]; readonly passphrase: string },
+    how: {
+      readonly entry: CliEntry
+      readonly within: readonly string[]
+      readonly passphrase: string
+      readonly guests: readonly string[]
+    },
   ) {
     this.id = at.id
     this.folder = at.folder
@@ -60,6 +68,7 @@ export class DaemonPeer {
     this.#entry = how.entry
     this.#within = how.within
     this.#passphrase = how.passphrase
+    this.#guests = how.guests
   }
 
   get daemon(): Daemon {
@@ -99,10 +108,10 @@ export class DaemonPeer {
     return (await answer.json()) as T
   }
 
-  /** Whether all other members are connected. */
+  /** Whether all other daemons are connected. */
   async isConnected(): Promise<boolean> {
-    const { members } = await this.get<{ members: { connected: boolean }[] }>('/status')
-    return members.every(({ connected }) => connected)
+    const { members } = await this.get<{ members: { peerId: string; connected: boolean }[] }>('/status')
+    return members.every(({ connected, peerId }) => connected || this.#guests.includes(peerId))
   }
 
   async height(): Promise<number> {
@@ -180,7 +189,7 @@ export class DaemonNetwork implements AsyncDisposable {
 
 /** Keys, genesis and configs. */
 async function found(folder: string, count: number, options: DaemonNetworkOptions): Promise<DaemonPeer[]> {
-  const { config = {}, entry = 'dist', place = loopback(), validators = 1 } = options
+  const { config = {}, entry = 'dist', guests = [], place = loopback(), validators = 1 } = options
   const passphrase = join(folder, 'passphrase')
   await writeFile(passphrase, 'bench and test only\n', { mode: 0o600 })
   const genesis = join(folder, 'genesis.json')
@@ -195,7 +204,8 @@ async function found(folder: string, count: number, options: DaemonNetworkOption
   const institutions = ids.map((id) => ({ id, name: id, role: 'hospital' }))
   await writeFile(template, JSON.stringify({ name: 'test', institutions, validators: ids.slice(0, validators) }))
   const identities = ids.map((id) => join(folder, id, 'data/identity.json'))
-  await cliJson(entry, ['network', 'create', template, ...identities, '--out', genesis])
+  const extra = guests.flatMap((guest) => ['--extra-peer', `${ids[0]}=${guest}`])
+  await cliJson(entry, ['network', 'create', template, ...identities, '--out', genesis, ...extra])
   return Promise.all(
     ids.map(async (id, index) => {
       const { apiHost, host, within } = place(index)
@@ -207,7 +217,7 @@ async function found(folder: string, count: number, options: DaemonNetworkOption
       const others = members.filter(({ institution }) => institution !== id)
       const setup = { institution: id, folder: join(folder, id), members: others, options: parts }
       const at = { id, folder: join(folder, id), config: await writePeerConfig(setup, genesis) }
-      return new DaemonPeer(at, { entry, within, passphrase })
+      return new DaemonPeer(at, { entry, within, passphrase, guests })
     }),
   )
 }

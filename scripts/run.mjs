@@ -34,6 +34,8 @@ const TASKS = {
   'test:fuzz': { command: ['scripts/fuzz.ts'] },
   'test:kill': { built: true, command: vitest('kill') },
   'test:browser': { command: vitest('browser') },
+  'test:interop': { built: true, command: vitest('interop') },
+  'interop:setup': { command: ['scripts/interop-setup.ts'] },
   'test:model': { run: testModel },
   bench: { built: true, command: ['bench/main.ts'] },
   check: { run: check },
