@@ -94,6 +94,14 @@ export const CAR_BATCH_BYTES = 8 * SEGMENT_BYTES
 export const CAR_BATCH_BLOCKS = 1_024
 /** CARs that a peer takes in at a time: each holds a batch, and the list of its blocks. */
 export const CAR_IMPORTS_MAX = 4
+/** The longest path in an audit tree or in that of an extent: 65,536 shards of 34 copies have 16 levels. */
+export const AUDIT_PATH_MAX = 16
+/** Institutions that judge one peer in one audit: three liars of five must be drawn together before an honest peer has to appeal. */
+export const AUDIT_COMMITTEE = 5
+/** Verdicts of one institution in one transaction: on average it judges five peers; thousands where there are few institutions. */
+export const AUDIT_VERDICTS_MAX = 1_024
+/** Leaves that one appeal shows: three with their paths fit a transaction. */
+export const AUDIT_APPEAL_LEAVES_MAX = 3
 /** Segments read ahead from the disk while earlier ones are on their way out. */
 export const READ_AHEAD_SEGMENTS = 4
 /** Segments written and synced together during an upload: amortizes the fsync, bounds what a crash can lose. */

@@ -1,4 +1,5 @@
 import { EXIT, type FaultInfo } from '../core/coded-error.ts'
+import type { AuditFault } from './audit-rounds.ts'
 import type { StorageColumnFault } from './storage-columns.ts'
 import type { StorageCommitFault } from './storage-commit.ts'
 import type { StorageErasureFault } from './storage-erasure.ts'
@@ -9,6 +10,7 @@ import type { StorageOfferFault } from './storage-offers.ts'
 
 /** Every code that the storage machine can answer with. */
 type Code = (
+  | AuditFault
   | StorageColumnFault
   | StorageCommitFault
   | StorageErasureFault
@@ -19,6 +21,60 @@ type Code = (
 )['code']
 
 export const storageFaults = {
+  AUDIT_EPOCH_WRONG: {
+    says: 'The transaction is for audit epoch {epoch}; by block time it is epoch {current}.',
+    todo: 'Nothing need be done: the next round comes with the next epoch.',
+    http: 409,
+    exit: EXIT.conflict,
+  },
+  AUDIT_OPEN_ALREADY: {
+    says: 'The audit of epoch {epoch} is open already.',
+    todo: 'Nothing need be done.',
+    http: 409,
+    exit: EXIT.conflict,
+  },
+  AUDIT_NOT_OPEN: {
+    says: 'The audit of epoch {epoch} is not open.',
+    todo: 'Open it first; a peer does that by itself.',
+    http: 409,
+    exit: EXIT.conflict,
+  },
+  AUDIT_PEER_UNKNOWN: {
+    says: 'There is no storage peer number {number}.',
+    todo: 'Judge the peers that the ledger lists.',
+    http: 404,
+    exit: EXIT.notFound,
+  },
+  AUDIT_NOT_COMMITTEE: {
+    says: '{org} does not judge storage peer {number} in this round.',
+    todo: 'Judge only the peers that the beacon drew this institution for.',
+    http: 403,
+    exit: EXIT.denied,
+  },
+  AUDIT_NOT_ACCUSED: {
+    says: 'The peer {peer} is not accused of anything.',
+    todo: 'Nothing need be shown.',
+    http: 409,
+    exit: EXIT.conflict,
+  },
+  AUDIT_LEAF_NOT_NAMED: {
+    says: 'Leaf {index} of the appeal is none of those that the peer must show.',
+    todo: 'Show the leaves that its standing names.',
+    http: 400,
+    exit: EXIT.usage,
+  },
+  AUDIT_LEAF_WRONG: {
+    says: 'Leaf {index} of the appeal does not lead to the extent’s root.',
+    todo: 'Read the shard again from the disk; where it is damaged, give the column up as lost.',
+    http: 422,
+    exit: EXIT.integrity,
+  },
+  STORAGE_PEER_FAILED: {
+    says: 'The peer {peer} failed its audits, and has not proven since what it still holds for {columns} columns.',
+    todo: 'Let it run: once it proves all in an audit, or holds nothing, it may offer again. Lost columns can be given up: "apotheca peer scrub" finds them.',
+    http: 409,
+    exit: EXIT.conflict,
+  },
   STORAGE_NOT_INSTITUTION: {
     says: 'The account {account} is not that of {org}; room, tables and holds are matters of institutions.',
     todo: 'Name the institution’s own account, and sign with its key.',

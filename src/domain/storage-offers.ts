@@ -19,6 +19,7 @@ import { type BlockContext, type Step, type Tx, type TxType, accept, refuse, txT
 import type { StateChange, StateView } from '../ledger/state.ts'
 import type { DraftTx } from '../ledger/transaction.ts'
 import { getInstitution, getPeerInstitution } from './accounts.ts'
+import { getStanding } from './audit-standing.ts'
 import { getHeld } from './storage-held.ts'
 import {
   type StoragePeerEntry,
@@ -46,6 +47,7 @@ export type StorageOfferFault =
   | { code: 'STORAGE_PEER_UNKNOWN'; peer: string }
   | { code: 'STORAGE_PEER_NOT_DRAINING'; peer: string; state: string }
   | { code: 'STORAGE_PEER_HOLDS'; peer: string; columns: number }
+  | { code: 'STORAGE_PEER_FAILED'; peer: string; columns: number }
   | { code: 'STORAGE_PEERS_FULL'; peersMax: number }
 
 const offer = object({ peer: peerIdText, bytes: integer(1), zone })
@@ -160,6 +162,10 @@ async function applyOffer(
   const before = known === undefined ? undefined : await getStoragePeer(view, known)
   // A number stays with its institution: columns that name it are that institution's word.
   if (before !== undefined && before.institution !== org) return refuse({ code: 'STORAGE_PEER_NOT_MEMBER', peer, org })
+  const { columns } = await getHeld(view, number)
+  if (columns > 0 && (await getStanding(view, number)).failedMs !== 0) {
+    return refuse({ code: 'STORAGE_PEER_FAILED', peer, columns })
+  }
   const isActive = before?.state === 'active'
   if (isActive && before.bytes === bytes && before.zone === payload.zone) return accept([])
   const own = await peersOfInstitution(view, org)

@@ -4,11 +4,13 @@
  *   storage-offers   which peers hold shards            storage-columns   confirmed, lost
  *   storage-layout   the placement table                storage-leases    renewed, released, forgotten
  *   storage-commit   extents, with receipts             storage-holds     legal holds
- *                                                       storage-erasure   erasure on request
+ *   audit-rounds     who still has what it confirmed    storage-erasure   erasure on request
  *
  * @see docs/spec/storage-state.md; docs/decisions/0091-the-storage-machine.md
  */
 import type { StateMachine } from '../ledger/machine.ts'
+import { AUDIT_ROUND_NAMESPACE, AUDIT_TALLY_NAMESPACE, auditTypes } from './audit-rounds.ts'
+import { AUDIT_STANDING_NAMESPACE } from './audit-standing.ts'
 import { columnTypes } from './storage-columns.ts'
 import { commitTypes } from './storage-commit.ts'
 import { ERASED_NAMESPACE, erasureTypes } from './storage-erasure.ts'
@@ -45,6 +47,9 @@ export const storageMachine: StateMachine = {
     CONTENT_NAMESPACE,
     HOLD_NAMESPACE,
     ERASED_NAMESPACE,
+    AUDIT_ROUND_NAMESPACE,
+    AUDIT_TALLY_NAMESPACE,
+    AUDIT_STANDING_NAMESPACE,
   ],
   types: {
     ...offerTypes,
@@ -54,6 +59,7 @@ export const storageMachine: StateMachine = {
     ...leaseTypes,
     ...holdTypes,
     ...erasureTypes,
+    ...auditTypes,
   },
   genesis: ({ storage }) => [storageParamsChange(storage ?? {})],
 }

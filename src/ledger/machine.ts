@@ -17,6 +17,8 @@ import type { Validator } from './validators.ts'
 export interface BlockContext {
   readonly chain: ChainId
   readonly height: number
+  /** SHA-256 of the header of the block before: a number that nobody could choose long before. */
+  readonly parent: Uint8Array
   /** Time of the block; never the wall clock. */
   readonly timeMs: number
 }

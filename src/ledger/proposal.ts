@@ -74,7 +74,8 @@ async function executeOn(ground: Ground, txs: readonly SignedTx[], timeMs: numbe
   const height = parent.head.height + 1
   const state = new BlockState(read, height)
   state.apply(ground.epochEnd?.changes ?? [])
-  const { dropped, included, receipts } = await execute(rules, state, txs, { chain, height, timeMs })
+  const block = { chain, height, parent: parent.head.id.multihash.digest, timeMs }
+  const { dropped, included, receipts } = await execute(rules, state, txs, block)
   const changes = state.changes()
   const { tree, writes } = await parent.tree.with(changes.map(treeChangeOf))
   const receiptsRoot = merkleRoot(receipts.map(encodeReceipt))

@@ -14,7 +14,6 @@ import { equals } from 'uint8arrays/equals'
 import { decodeCanonical, encodeCanonical } from '../core/codec.ts'
 import { CodedError } from '../core/coded-error.ts'
 import {
-  AUDIT_LEAF_BYTES,
   COLUMNS_MAX,
   EXTENTS_MAX,
   EXTENT_COPIES_MAX,
@@ -25,6 +24,7 @@ import {
 import { type Decoded, byteString, cid, integer, list, literal, object } from '../core/schema.ts'
 import { DAG_CBOR, DAG_PB, RAW, cborCid } from '../crypto/hash.ts'
 import { inclusionProof, merkleRoot } from '../crypto/merkle.ts'
+import { shardEntry } from '../domain/audit-proof.ts'
 import type { Extent } from '../domain/storage-state.ts'
 import { type Stripe, shardAt, stripesOf } from './stripes.ts'
 
@@ -214,16 +214,6 @@ export function checkExtentMap(map: ExtentMap, extent: Extent): void {
   if (wrong !== undefined) {
     throw new ExtentMapError({ code: 'EXTENT_MAP_NOT_OF_EXTENT', map: extent.map.toString(), field: wrong[0] })
   }
-}
-
-/** A leaf of the tree behind an extent's root. */
-export function shardEntry({ audit, bytes, column, stripe }: Omit<Shard, 'digest' | 'number'>): Uint8Array {
-  return encodeCanonical([stripe, column, bytes, audit])
-}
-
-/** Leaves of a shard's audit tree: an empty shard has one, which is empty. */
-export function auditLeaves(bytes: number): number {
-  return Math.max(1, Math.ceil(bytes / AUDIT_LEAF_BYTES))
 }
 
 function entryOf(all: Uint8Array, number: number): Uint8Array {

@@ -43,7 +43,8 @@ export class MemoryLedger {
 
   async take(tx: SignedTx): Promise<string> {
     const { type } = tx.body
-    const block = { chain: this.chain, height: this.height, timeMs: this.nowMs }
+    const parent = new Uint8Array(32).fill(this.height)
+    const block = { chain: this.chain, height: this.height, parent, timeMs: this.nowMs }
     this.height++
     const step = await this.#registry.type(type)?.apply(this.reader, tx, block)
     if (step === undefined) throw new Error(`no type ${type}`)

@@ -123,7 +123,7 @@ describe('in a block', () => {
   test('what is over the quota has no place, in the order of the block; others are not touched by it', async () => {
     const txs = await Promise.all([2, 3, 4, 5, 6].map((seq) => chain.tx(ada, record, { seq })))
     const other = await chain.tx(ben, record)
-    const block = { chain: chain.id, height: 2, timeMs: chain.nowMs }
+    const block = { chain: chain.id, height: 2, parent: new Uint8Array(32), timeMs: chain.nowMs }
     const { dropped, included } = await execute(rules, nearlyEmpty(), [...txs, other], block)
     expect(included).toEqual([...txs.slice(0, 3), other])
     expect(dropped.map(({ fault }) => fault)).toEqual([
@@ -135,7 +135,7 @@ describe('in a block', () => {
 
   test('one that waits is judged by the time it is now', async () => {
     const state = nearlyEmpty()
-    const block = { chain: chain.id, height: 2, timeMs: chain.nowMs }
+    const block = { chain: chain.id, height: 2, parent: new Uint8Array(32), timeMs: chain.nowMs }
     await execute(rules, state, await Promise.all([2, 3, 4].map((seq) => chain.tx(ada, record, { seq }))), block)
     const next = await chain.tx(ada, record, { seq: 5 })
     const code = async (timeMs: number): Promise<string | undefined> =>

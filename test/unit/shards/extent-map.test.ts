@@ -1,15 +1,10 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
+import { shardEntry } from '../../../src/domain/audit-proof.ts'
 import type { Extent } from '../../../src/domain/storage-state.ts'
 import { rawCid, cborCid, sha256 } from '../../../src/crypto/hash.ts'
 import { leafHash, verifyInclusion } from '../../../src/crypto/merkle.ts'
-import {
-  ExtentMap,
-  checkExtentMap,
-  decodeExtentMap,
-  encodeExtentMap,
-  shardEntry,
-} from '../../../src/shards/extent-map.ts'
+import { ExtentMap, checkExtentMap, decodeExtentMap, encodeExtentMap } from '../../../src/shards/extent-map.ts'
 import { shardAt, stripesOf } from '../../../src/shards/stripes.ts'
 
 const manifest = cborCid(new Uint8Array([1]))
