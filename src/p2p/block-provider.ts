@@ -1,7 +1,7 @@
 /**
  * One provider of one fetch: a stream of `/apotheca/blocks/1`, the wants it was asked in order, and the check of every
- * block against its digest while it comes in. A block is the pieces that the transport delivered; in a pooled fetch they are
- * copied together, so that they die young: kept, they cost the collector more than the copy.
+ * block against its digest while it comes in. What the transport delivers is lent (decision 0106): in a pooled fetch it is copied
+ * together, into memory that is used again, else piece by piece.
  */
 import { createHash, type Hash } from 'node:crypto'
 import type { PeerId, Stream, StreamMessageEvent } from '@libp2p/interface'
@@ -9,6 +9,7 @@ import { equals } from 'uint8arrays/equals'
 import { BLOCK_POOLED_BYTES_MIN } from '../core/limits.ts'
 import { AnswerReader, type AnswerStatus, type BlockRequest, encodeRequests, FrameError } from './block-frames.ts'
 import type { BufferPool } from './buffer-pool.ts'
+import { readsAtOnce } from './eager-yamux.ts'
 import type { P2pHost } from './host.ts'
 import { BLOCKS_PROTOCOL } from './protocols.ts'
 import { piecesOf } from './stream-flow.ts'
@@ -16,7 +17,7 @@ import { piecesOf } from './stream-flow.ts'
 /** A block whose SHA-256 is `digest`. */
 export interface FetchedBlock {
   readonly digest: Uint8Array
-  /** In a pooled fetch one part, else the pieces that the transport delivered. Nobody writes to them before `release`. */
+  /** In a pooled fetch one part, else the pieces as they came. Nobody writes to them before `release`. */
   readonly parts: readonly Uint8Array[]
   readonly bytes: number
   /**
@@ -185,6 +186,7 @@ export class BlockProvider {
       return
     }
     this.#stream = stream
+    readsAtOnce(stream)
     stream.addEventListener('message', (event: StreamMessageEvent) => this.#onMessage(event))
     stream.addEventListener('remoteCloseWrite', () => this.#gone('the provider closed the stream'))
     stream.addEventListener('close', (event) => this.#gone(event.error ?? 'the stream was closed'))
@@ -224,7 +226,7 @@ export class BlockProvider {
 
   #onPart(part: Uint8Array): void {
     this.#hash.update(part)
-    if (this.#buffer === undefined) this.#parts.push(part)
+    if (this.#buffer === undefined) this.#parts.push(new Uint8Array(part))
     else this.#buffer.set(part, this.#bytes)
     this.#bytes += part.length
   }

@@ -10,12 +10,12 @@ import type { Libp2p } from '@libp2p/interface'
 import { noise } from '@libp2p/noise'
 import { tcp } from '@libp2p/tcp'
 import { socketTls } from './socket-tls.ts'
-import { yamux } from '@libp2p/yamux'
 import { type Multiaddr, multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p, type Libp2pOptions } from 'libp2p'
 import { CodedError } from '../core/coded-error.ts'
 import * as limits from '../core/limits.ts'
 import type { Log } from '../core/ports.ts'
+import { eagerYamux } from './eager-yamux.ts'
 import { GossipIds } from './gossip-ids.ts'
 import { MemberGate, type Members } from './member-gate.ts'
 
@@ -66,7 +66,7 @@ export async function startHost(options: HostOptions): Promise<P2pHost> {
     transports: [tcp()],
     connectionEncrypters: (options.encrypters ?? ['tls', 'noise']).map((name) => ENCRYPTERS[name]()),
     streamMuxers: [
-      yamux({
+      eagerYamux({
         maxInboundStreams: limits.P2P_STREAMS_PER_CONNECTION_MAX,
         maxOutboundStreams: limits.P2P_STREAMS_PER_CONNECTION_MAX,
         streamOptions: {

@@ -22,6 +22,7 @@ import { tls, type TLSComponents } from '@libp2p/tls'
 import { generateCertificate, verifyPeerCertificate } from '@libp2p/tls/utils'
 import { AbstractMessageStream, type SendResult } from '@libp2p/utils'
 import type { Uint8ArrayList } from 'uint8arraylist'
+import { lendReads } from './lent-reads.ts'
 import { piecesOf } from './stream-flow.ts'
 
 /** What a peer names in the choice of the muxer when it knows none early. */
@@ -171,6 +172,17 @@ class SecuredStream extends AbstractMessageStream {
       else if (event.local === true) this.abort(event.error)
       else this.onRemoteReset()
     })
+  }
+
+  /** From now on messages are lent to their listener, see lent-reads.ts. @returns false where they can't be */
+  lend(): boolean {
+    const lent = lendReads(this.#socket, (bytes) => {
+      const isTaken = this.readStatus === 'readable' && this.listenerCount('message') > 0
+      this.onData(isTaken ? bytes : new Uint8Array(bytes))
+    })
+    // What was read before has waited for its turn, and comes first.
+    if (lent) while (this.#socket.read() !== null);
+    return lent
   }
 
   sendData(data: Uint8ArrayList): SendResult {
