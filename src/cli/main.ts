@@ -10,6 +10,7 @@ import { keyCommands } from './key-commands.ts'
 import { ledgerCommands } from './ledger-commands.ts'
 import { peerCommands } from './peer-commands.ts'
 import { recordCommands } from './record-commands.ts'
+import { safetyCommands } from './safety-commands.ts'
 import { validatorCommands } from './validator-commands.ts'
 import { VERSION } from './version.ts'
 
@@ -43,5 +44,6 @@ keyCommands(program)
 ledgerCommands(program)
 validatorCommands(program)
 peerCommands(program)
+safetyCommands(program)
 
 await program.parseAsync()

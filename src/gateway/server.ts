@@ -26,6 +26,7 @@ import { ledgerRoutes } from './ledger-routes.ts'
 import { Metrics } from './metrics.ts'
 import { sendProblem } from './problem.ts'
 import { proofRoutes } from './proof-routes.ts'
+import { safetyRoutes } from './safety-routes.ts'
 import { statusRoutes } from './status-routes.ts'
 import { uploadRoutes } from './upload-routes.ts'
 import { validatorRoutes } from './validator-routes.ts'
@@ -119,6 +120,7 @@ async function registerRoutes(app: FastifyInstance, { clock, log, peer }: Gatewa
   await app.register(async (api) => ledgerRoutes(api, peer), { prefix: '/api/v1' })
   await app.register(async (api) => proofRoutes(api, peer), { prefix: '/api/v1' })
   await app.register(async (api) => validatorRoutes(api, peer), { prefix: '/api/v1' })
+  await app.register(async (api) => safetyRoutes(api, peer), { prefix: '/api/v1' })
   app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger())
 }
 

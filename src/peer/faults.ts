@@ -15,6 +15,7 @@ export type PeerFault =
   | { code: 'CAR_IMPORTS_TOO_MANY'; importsMax: number }
   | { code: 'CAR_INCOMPLETE'; cid: string }
   | { code: 'OBJECT_INCOMPLETE'; cid: string }
+  | { code: 'OBJECT_NOT_PLACED'; cid: string }
   | { code: 'OBJECT_SIZE_LIES'; said: number; bytes: number }
   | { code: 'LEDGER_NO_VALIDATOR'; institutions: string }
   | { code: 'LEDGER_UNKNOWN'; what: string }
@@ -111,6 +112,12 @@ export const peerFaults = {
     todo: 'Export it again, whole; nothing of it was kept.',
     http: 422,
     exit: EXIT.integrity,
+  },
+  OBJECT_NOT_PLACED: {
+    says: 'The object {cid} is not placed on the network: the ledger has no whole object of this name.',
+    todo: 'Check the CID; if it was stored just now, wait until "apotheca put" says "stored". With a single storage peer nothing is placed.',
+    http: 404,
+    exit: EXIT.notFound,
   },
   OBJECT_INCOMPLETE: {
     says: 'The block {cid} of this object is not here.',
