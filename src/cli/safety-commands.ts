@@ -17,11 +17,11 @@ export function safetyCommands(program: Command): void {
     .argument('[object]', 'a record, or the CID of an object; without it, all that is placed')
     .addHelpText('after', '\nExamples:\n  apotheca status\n  apotheca status rec1rxka25tbalu6524d…')
     .action(async (object: string | undefined, _given: object, command: Command) =>
-      withPeer(command, async ({ client, options }) => {
+      withPeer(command, async ({ client, options, signal }) => {
         const path =
           object === undefined
             ? '/api/v1/safety'
-            : `/api/v1/objects/${(await resolveObject(client, new TreeReader(client), object, undefined)).manifestCid}/safety`
+            : `/api/v1/objects/${(await resolveObject(client, new TreeReader(client, signal), object, undefined)).manifestCid}/safety`
         const safety = await client.get<Safety>(path)
         print(options.json, safety, safetyRows(safety, { nowMs: Date.now() }))
       }),
