@@ -36,8 +36,14 @@ export const COLUMNS_MAX = 64
 export const EXTENT_COPIES_MAX = 4_096
 /** An extent map: 1,024 segments with up to 34 copies are the largest, some 70 bytes for each shard. */
 export const EXTENT_MAP_BYTES_MAX = 2 * 1024 * 1024
+/** Placement groups up to 40 storage peers: each is in 100 of them and more, so that a lost one is rebuilt by all others. */
+export const PLACEMENT_GROUPS_FEW = 1_024
 /** Placement groups above 40 storage peers; a power of two, so that fewer groups are a part of the same number. */
 export const PLACEMENT_GROUPS_MAX = 4_096
+/** Storage peers up to which a table has `PLACEMENT_GROUPS_FEW` rows. */
+export const PLACEMENT_FEW_PEERS_MAX = 40
+/** Columns of the widest code, 10+5. */
+export const PLACEMENT_COLUMNS_MAX = 15
 /** Storage peers that ever offered room: their numbers have two bytes, the highest of which means nobody. */
 export const STORAGE_PEERS_MAX = 65_535
 /** Parameters of storage that a genesis may set: least, default, most. Short times are for tests; long ones stay within what people plan. */
@@ -160,14 +166,6 @@ export const VALIDATORS_MAX = 100
 export const INSTITUTIONS_MAX = 100
 /** Peers of one institution: a few sites with a few machines each. */
 export const INSTITUTION_PEERS_MAX = 16
-/** Rows of a placement table: with up to 40 peers each is in more than 25 of them, so that a lost peer is rebuilt by all others. */
-export const PLACEMENT_GROUPS_FEW = 1_024
-/** The same above `PLACEMENT_FEW_PEERS_MAX` peers; with 100 of them each is in 40 groups at least. An extent's group has 12 bits. */
-export const PLACEMENT_GROUPS_MANY = 4_096
-/** Storage peers from which on a table has `PLACEMENT_GROUPS_MANY` rows. */
-export const PLACEMENT_FEW_PEERS_MAX = 40
-/** Columns of the widest code, 10+5. */
-export const PLACEMENT_COLUMNS_MAX = 15
 /** Storage peers of one layout: every peer of every institution; an index has 16 bits. */
 export const PLACEMENT_PEERS_MAX = INSTITUTIONS_MAX * INSTITUTION_PEERS_MAX
 /** A header that names 100 next validators. */

@@ -15,7 +15,7 @@ import {
   PLACEMENT_COLUMNS_MAX,
   PLACEMENT_FEW_PEERS_MAX,
   PLACEMENT_GROUPS_FEW,
-  PLACEMENT_GROUPS_MANY,
+  PLACEMENT_GROUPS_MAX,
   PLACEMENT_PEERS_MAX,
 } from '../core/limits.ts'
 import { type Decoder, byteString, integer, object, shapeFault, text } from '../core/schema.ts'
@@ -82,7 +82,7 @@ export const storagePeer: Decoder<StoragePeer> = object({
   capacityBytes: integer(0),
 })
 
-const anyRows = byteString(0, PLACEMENT_GROUPS_MANY * PLACEMENT_COLUMNS_MAX * 2)
+const anyRows = byteString(0, PLACEMENT_GROUPS_MAX * PLACEMENT_COLUMNS_MAX * 2)
 
 /** Reads what `encodeRows` wrote. */
 export const placementRows: Decoder<Uint16Array> = (value, path) => {
@@ -111,7 +111,7 @@ export const writeQuorum = ({ data, parity }: PlacementCode): number => data + p
 
 /** @param peers - with capacity. @param before - groups of the table before: a table never gets fewer. */
 export const groupsFor = (peers: number, before = 0): number =>
-  Math.max(before, peers > PLACEMENT_FEW_PEERS_MAX ? PLACEMENT_GROUPS_MANY : PLACEMENT_GROUPS_FEW)
+  Math.max(before, peers > PLACEMENT_FEW_PEERS_MAX ? PLACEMENT_GROUPS_MAX : PLACEMENT_GROUPS_FEW)
 
 /**
  * The group of an extent: 12 bits of its hash, taken modulo 1,024 where there are as many groups. So a table of 4,096 groups that
