@@ -48,6 +48,28 @@ export function staysUnder(bench: string, figure: string, value: number, unit: s
   }
 }
 
+/** Neither more nor less is better: `value` and `limit` must be within `atLeast` of each other, whichever is larger. */
+export function agrees(
+  bench: string,
+  figure: string,
+  value: number,
+  unit: string,
+  limit: number,
+  atLeast: number,
+): Figure {
+  const ratio = value / limit
+  return {
+    bench,
+    figure,
+    value: round(value),
+    unit,
+    limit: round(limit),
+    ratio: round(ratio),
+    atLeast,
+    ok: ratio >= atLeast && ratio <= 1 / atLeast,
+  }
+}
+
 /** Printed for comparison; nothing is asked of it. */
 export function beside(bench: string, figure: string, value: number, unit: string, limit: number): Figure {
   return {

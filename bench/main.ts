@@ -10,6 +10,7 @@ import { benchGet } from './get.ts'
 import { benchLedger } from './ledger.ts'
 import { benchMemory } from './memory.ts'
 import { benchPut } from './put.ts'
+import { benchScale } from './scale.ts'
 import { benchSeal } from './seal.ts'
 import { benchState } from './state.ts'
 
@@ -23,6 +24,7 @@ const BENCHES: Readonly<Record<string, (options: { quick: boolean }) => Promise<
   bucket: benchBucket,
   state: benchState,
   ledger: benchLedger,
+  scale: benchScale,
 }
 
 const flags = process.argv.slice(2).filter((argument) => argument.startsWith('--'))

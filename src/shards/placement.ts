@@ -54,15 +54,29 @@ export interface ColumnMove {
 export function planTable(peers: readonly StoragePeer[], previous?: PlacementTable): PlacementTable {
   const unusable = storagePeersFault(peers)
   if (unusable !== undefined) throw new PlacementError(unusable)
-  const { code, groups } = shapeFor(peers, previous)
+  const table = planRows(peers, shapeFor(peers, previous), previous)
+  const fault = tableFault(table, previous)
+  if (fault !== undefined) throw new PlacementError(fault)
+  return table
+}
+
+/**
+ * The same for any code and number of groups, also such as the chain would not accept.
+ *
+ * @param peers - usable, with as many institutions as the code has columns.
+ */
+export function planRows(
+  peers: readonly StoragePeer[],
+  shape: Pick<PlacementTable, 'code' | 'groups'>,
+  previous?: PlacementTable,
+): PlacementTable {
+  const { code, groups } = shape
   const draft = new PlacementDraft(peers, groups, code.data + code.parity, quotasOf(peers, groups, code))
-  if (previous !== undefined) keep(draft, previous, { code, groups, peers, rows: draft.rows })
+  const table = { groups, code, peers, rows: draft.rows }
+  if (previous !== undefined) keep(draft, previous, table)
   fillHoles(draft)
   levelLoads(draft)
   resolveStuck(draft)
-  const table = { groups, code, peers, rows: draft.rows }
-  const fault = tableFault(table, previous)
-  if (fault !== undefined) throw new PlacementError(fault)
   return table
 }
 
