@@ -3,6 +3,7 @@ import { Agent, type ClientRequest, type IncomingMessage, request } from 'node:h
 import * as dagJson from '@ipld/dag-json'
 import { CodedError, type Fault } from '../core/coded-error.ts'
 import { API_ANSWER_BYTES_MAX, API_CONNECTIONS_MAX } from '../core/limits.ts'
+import { AnswerBody } from './answer-body.ts'
 import { CliError } from './faults.ts'
 import type { PeerAddress } from './home.ts'
 
@@ -99,6 +100,23 @@ export class ApiClient {
     const { sent, answer } = this.open(path, options)
     sent.end()
     return answer
+  }
+
+  /** A call whose long answer is read into the caller's buffers. @throws as `call` */
+  async body(
+    path: string,
+    options: { headers: Readonly<Record<string, string>>; signal: AbortSignal },
+  ): Promise<AnswerBody> {
+    const body = await AnswerBody.open(this.#address, { path, ...options })
+    if (body.status === 200 || body.status === 206) return body
+    try {
+      if (body.bytes > API_ANSWER_BYTES_MAX) throw new CliError({ code: 'PEER_ANSWER_INVALID' })
+      const problem = Buffer.alloc(body.bytes)
+      await body.fill(problem)
+      throw apiError(body.status, problem)
+    } finally {
+      body.close()
+    }
   }
 
   /** A call whose body the caller writes; `answer` settles when the peer's status and headers are here. */

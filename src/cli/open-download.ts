@@ -8,7 +8,6 @@
  */
 import { type FileHandle, constants, mkdir, open, rename, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import type { IncomingMessage } from 'node:http'
 import type { CID } from 'multiformats/cid'
 import { equals } from 'uint8arrays/equals'
 import { DOWNLOAD_BUFFERS, SEGMENT_BYTES } from '../core/limits.ts'
@@ -23,6 +22,7 @@ import {
   segmentCount,
 } from '../crypto/sealed-stream.ts'
 import { type FileLeaf, fileLeaves } from '../shards/unixfs-tree.ts'
+import type { AnswerBody } from './answer-body.ts'
 import type { ApiClient } from './api-client.ts'
 import { BufferPool } from './buffer-pool.ts'
 import { CliError } from './faults.ts'
@@ -113,13 +113,26 @@ async function openFrom(deps: DownloadDeps, job: DownloadJob, from: Resume, sink
   const query = job.keep ? '?keep=true' : ''
   // A range even from the start would do, but a whole fetch lets the peer keep the whole tree.
   const headers: Record<string, string> = start > 0 ? { range: `bytes=${start}-` } : {}
-  const message = await deps.client.stream(`/api/v1/content/${job.root.toString()}${query}`, {
+  const body = await deps.client.body(`/api/v1/content/${job.root.toString()}${query}`, {
     headers,
     signal: deps.signal,
   })
-  const bytes = start + Number(message.headers['content-length'])
+  try {
+    await openBody(deps, job, from, body, sink)
+  } finally {
+    body.close()
+  }
+}
+
+async function openBody(
+  deps: DownloadDeps,
+  job: DownloadJob,
+  from: Resume,
+  body: AnswerBody,
+  sink: Sink,
+): Promise<void> {
+  const bytes = from.segment * SEGMENT_BYTES + body.bytes
   if (plaintextLength(bytes) !== job.bytes) {
-    message.destroy()
     throw new CliError({ code: 'CONTENT_SHORT', said: job.bytes, bytes: plaintextLength(bytes) })
   }
   const segments = segmentCount(bytes)
@@ -132,7 +145,7 @@ async function openFrom(deps: DownloadDeps, job: DownloadJob, from: Resume, sink
   let failure: { error: unknown } | undefined
   let index = from.segment
   const writes = new Set<Promise<void>>()
-  for await (const segment of segmentsOf(message, bytes - start)) {
+  for await (const segment of segmentsOf(body)) {
     const out = await pool.take()
     if (out === undefined) break
     const position = index === 0 ? 0 : segmentCapacity(0) + (index - 1) * segmentCapacity(1)
@@ -155,31 +168,14 @@ async function openFrom(deps: DownloadDeps, job: DownloadJob, from: Resume, sink
   if (failure !== undefined) throw failure.error
 }
 
-/** Cuts an answer into segments; each is valid until the next is asked for. */
-async function* segmentsOf(message: IncomingMessage, bytes: number): AsyncGenerator<Uint8Array> {
-  const segment = new Uint8Array(SEGMENT_BYTES)
-  let filled = 0
-  let left = bytes
-  try {
-    for await (const chunk of message as AsyncIterable<Buffer>) {
-      let offset = 0
-      while (offset < chunk.length) {
-        const take = Math.min(chunk.length - offset, SEGMENT_BYTES - filled)
-        segment.set(chunk.subarray(offset, offset + take), filled)
-        filled += take
-        offset += take
-        left -= take
-        if (filled === SEGMENT_BYTES || left === 0) {
-          yield segment.subarray(0, filled)
-          filled = 0
-        }
-      }
-    }
-  } catch (error) {
-    const lost = error instanceof Error && (error as NodeJS.ErrnoException).code === 'ECONNRESET'
-    throw lost ? new CliError({ code: 'PEER_BROKE_OFF' }, { cause: error }) : error
+/** The segments of an answer; each is valid until the next is asked for. */
+async function* segmentsOf(body: AnswerBody): AsyncGenerator<Uint8Array> {
+  const memory = new Uint8Array(SEGMENT_BYTES)
+  for (let left = body.bytes; left > 0; left -= Math.min(left, SEGMENT_BYTES)) {
+    const segment = memory.subarray(0, Math.min(left, SEGMENT_BYTES))
+    await body.fill(segment)
+    yield segment
   }
-  if (left > 0) throw new CliError({ code: 'PEER_BROKE_OFF' })
 }
 
 /**
@@ -198,7 +194,7 @@ export async function downloadSealed(
   if (!options.force && (await exists(path))) throw new CliError({ code: 'OUTPUT_EXISTS' })
   const part = `${path}.part`
   const handle = await openPart(part)
-  let source: ByteSource | undefined
+  let source: AnswerBody | undefined
   let bytes = 0
   try {
     const size = (await handle.stat()).size
@@ -208,7 +204,7 @@ export async function downloadSealed(
       const mayBeHere = source === undefined && leaf.start + leaf.bytes <= size && !options.keep
       if (mayBeHere) await handle.read(block, 0, leaf.bytes, leaf.start)
       if (!mayBeHere || !equals(sha256(block), leaf.digest)) {
-        source ??= await byteSource(deps, root, leaf.start, options.keep)
+        source ??= await bodyFrom(deps, root, leaf.start, options.keep)
         await source.fill(block)
         checkBlock(block, leaf)
         await writeAll(handle, block, leaf.start)
@@ -216,8 +212,6 @@ export async function downloadSealed(
       bytes = leaf.start + leaf.bytes
       deps.onOpened(leaf.bytes)
     }
-    // To its end: a peer that keeps the file does so behind the last byte.
-    await source?.end()
     await handle.truncate(bytes)
     await handle.sync()
   } finally {
@@ -240,46 +234,10 @@ function checkBlock(block: Uint8Array, leaf: FileLeaf): void {
   })
 }
 
-/** An answer read in pieces of the size that is asked for. */
-interface ByteSource {
-  /** @throws {CliError} `PEER_BROKE_OFF` where it ends early */
-  fill(into: Uint8Array): Promise<void>
-  end(): Promise<void>
-  close(): void
-}
-
-async function byteSource(deps: DownloadDeps, root: CID, start: number, keep: boolean): Promise<ByteSource> {
+async function bodyFrom(deps: DownloadDeps, root: CID, start: number, keep: boolean): Promise<AnswerBody> {
   const headers: Record<string, string> = start > 0 ? { range: `bytes=${start}-` } : {}
   const path = `/api/v1/content/${root.toString()}${keep ? '?keep=true' : ''}`
-  const message = await deps.client.stream(path, { headers, signal: deps.signal })
-  const pieces = (message as AsyncIterable<Uint8Array>)[Symbol.asyncIterator]()
-  let pending: Uint8Array = new Uint8Array(0)
-  const next = async (): Promise<Uint8Array | undefined> => {
-    const piece = await pieces.next().catch((error: unknown) => {
-      throw new CliError({ code: 'PEER_BROKE_OFF' }, { cause: error })
-    })
-    return piece.done === true ? undefined : piece.value
-  }
-  return {
-    fill: async (into) => {
-      let filled = 0
-      while (filled < into.length) {
-        if (pending.length === 0) {
-          const piece = await next()
-          if (piece === undefined) throw new CliError({ code: 'PEER_BROKE_OFF' })
-          pending = piece
-        }
-        const take = Math.min(pending.length, into.length - filled)
-        into.set(pending.subarray(0, take), filled)
-        pending = pending.subarray(take)
-        filled += take
-      }
-    },
-    end: async () => {
-      while ((await next()) !== undefined);
-    },
-    close: () => message.destroy(),
-  }
+  return deps.client.body(path, { headers, signal: deps.signal })
 }
 
 /** Opens the part file for reading and writing, and makes it where it is missing. @throws {CliError} `OUTPUT_UNWRITABLE` */

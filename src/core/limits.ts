@@ -242,6 +242,10 @@ export const API_REQUESTS_PER_MINUTE = 30_000
 export const HTTP_IDLE_TIMEOUT_MS = 120_000
 /** Request headers are a few hundred bytes. */
 export const HTTP_HEADERS_TIMEOUT_MS = 10_000
+/** What the CLI reads of a long answer at a time: fits a processor's cache, and spares calls of the system. */
+export const HTTP_BODY_READ_BYTES = 256 * 1024
+/** Status and headers of an answer are a few hundred bytes. */
+export const HTTP_HEAD_BYTES_MAX = 16 * 1024
 /** An answer of the HTTP API that is read whole: the largest are lists of a thousand entries with wrapped keys of 1.2 kB. */
 export const API_ANSWER_BYTES_MAX = 16 * 1024 * 1024
 /** Connections of one CLI to its peer. */
