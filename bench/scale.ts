@@ -149,7 +149,8 @@ function networkFigures(options: NetworkOptions): Figure[] {
       'MB/s',
       'bytesPerYear' in options.repair ? options.repair.bytesPerYear / SECONDS_PER_YEAR / MB : Number.NaN,
     ),
-    staysUnder('scale', figure('largest load, of its part'), outcome.fullLoadMax, 'parts', 1.03),
+    // The largest may be just what is allowed.
+    reaches('scale', figure('load allowed, beside the largest'), 1.03, 'parts', outcome.fullLoadMax, 1),
     beside('scale', figure('largest load while places are empty'), outcome.loadMax, 'parts', 1.03),
     beside('scale', figure('largest load in bytes'), outcome.fullBytesLoadMax, 'parts', 1.03),
     ...(isPlanned(options)

@@ -69,7 +69,7 @@ test('after years of failures and new peers the ledger still takes every table, 
   const outcome = simulate(small)
   expect(outcome.failures).toBeGreaterThan(40)
   expect(outcome.tablesAccepted).toBe(outcome.tablesChecked)
-  expect(outcome.fullLoadMax).toBeLessThan(1.03)
+  expect(outcome.fullLoadMax).toBeLessThanOrEqual(1.03)
   const groupYears = outcome.yearsMissing.reduce((sum, years) => sum + years, 0)
   expect(groupYears).toBeCloseTo(2 * 1_024 * 3, 6)
 })
