@@ -78,7 +78,8 @@ export class Watch {
   readonly #placed = new Map<string, number>()
   /** By transaction: the honest machines on which it is final. */
   readonly #holders = new Map<string, Set<string>>()
-  readonly #quotas = new Map<string, { readonly milliTokens: number; readonly timeMs: number }>()
+  /** By height: who pays for the block's transactions, and when. */
+  readonly #charges = new Map<number, { readonly orgs: readonly string[]; readonly timeMs: number }>()
   readonly #forks: string[] = []
   #reports = 0
   finalHeight = 0
@@ -156,7 +157,7 @@ export class Watch {
     if (known === undefined) {
       this.#byHeight.set(height, block)
       this.finalHeight = Math.max(this.finalHeight, height)
-      for (const { body } of txs) this.#charge(body.org, header.timeMs)
+      this.#charges.set(height, { orgs: txs.map(({ body }) => body.org), timeMs: header.timeMs })
     }
     const below = this.#byHeight.get(height - 1)
     if (known !== undefined && known.id !== block.id) {
@@ -220,13 +221,17 @@ export class Watch {
 
   /** What an institution's bucket must hold after the newest final block; `undefined` where it paid for nothing yet. */
   quotaOf(org: string): number | undefined {
-    return this.#quotas.get(org)?.milliTokens
-  }
-
-  #charge(org: string, timeMs: number): void {
-    const before = this.#quotas.get(org) ?? { milliTokens: QUOTA_FULL, timeMs }
-    const refilled = Math.min(QUOTA_FULL, before.milliTokens + (timeMs - before.timeMs) * QUOTA_PER_MS)
-    this.#quotas.set(org, { milliTokens: refilled - QUOTA_PER_TX, timeMs })
+    let held: { readonly milliTokens: number; readonly timeMs: number } | undefined
+    // By height, and not as they were seen: a machine that is killed between a block's sync and its word of it leaves that to others.
+    for (const [, { orgs, timeMs }] of [...this.#charges].sort(([one], [other]) => one - other)) {
+      for (const payer of orgs) {
+        if (payer !== org) continue
+        const before = held ?? { milliTokens: QUOTA_FULL, timeMs }
+        const refilled = Math.min(QUOTA_FULL, before.milliTokens + (timeMs - before.timeMs) * QUOTA_PER_MS)
+        held = { milliTokens: refilled - QUOTA_PER_TX, timeMs }
+      }
+    }
+    return held?.milliTokens
   }
 
   #fork(what: string): void {
