@@ -4,7 +4,7 @@
  * @see docs/spec/consensus-message.md
  */
 import type { CID } from 'multiformats/cid'
-import { decodeCanonical, encodeCanonical } from '../core/codec.ts'
+import { encodeCanonical, viewCanonical } from '../core/codec.ts'
 import {
   BLOCK_BYTES_MAX,
   BLOCK_NULLIFY_CERTIFICATES_MAX,
@@ -67,9 +67,9 @@ export function encodeMessage(message: ConsensusMessage): Uint8Array {
   return encodeCanonical(message)
 }
 
-/** @throws {CodecError} */
+/** @param bytes - must not change afterwards: the message is made of views of them. @throws {CodecError} */
 export function decodeMessage(bytes: Uint8Array): ConsensusMessage {
-  const value = decodeCanonical(bytes, CONSENSUS_MESSAGE_BYTES_MAX)
+  const value = viewCanonical(bytes, CONSENSUS_MESSAGE_BYTES_MAX)
   const type = typeof value === 'object' && value !== null ? (value as { readonly type?: unknown }).type : undefined
   if (typeof type !== 'string' || !Object.hasOwn(messages, type)) throw shapeFault('message.type', 'a message type')
   return messages[type as ConsensusMessage['type']](value, 'message')

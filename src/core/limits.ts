@@ -144,8 +144,8 @@ export const TX_QUOTA_PER_SECOND = 1_000
 export const TX_QUOTA_BURST = 10_000
 /** The part of that which only lane 0 may take: evidence, membership and revocation find room after a flood. */
 export const TX_QUOTA_URGENT = 1_000
-/** Signatures of transactions known to be good: half a minute of full load, 100 bytes each. */
-export const VERIFIED_SIGNATURES_MAX = 65_536
+/** Signatures known to be good of transactions that don't wait here, such as those of blocks being caught up with: four full blocks. */
+export const VERIFIED_SIGNATURES_MAX = 8_192
 /** Views without a block between a block and its parent; at the longest view (60 s) this is almost three days of failed views. */
 export const BLOCK_NULLIFY_CERTIFICATES_MAX = 4_096
 /** How far a block's time may be ahead of the wall clock: clocks kept by NTP differ by far less. */
@@ -185,6 +185,8 @@ export const STATE_KEY_BYTES_MAX = 256
 export const STATE_PAGES_CACHED_MAX = 8_192
 /** Nibbles that lead to such a page: 4,369 pages; the level below would be 65,536. */
 export const STATE_PAGE_CACHED_NIBBLES = 3
+/** Values of the state kept decoded: those of a thousand accounts that act, at 1.5 kB each with X-Wing keys, and their turns. */
+export const STATE_VALUES_CACHED_MAX = 2_048
 /** Keys deleted or moved in one batch of pruning, and one block's beyond it: some ten milliseconds of the disk. */
 export const STATE_PRUNE_KEYS = 8_192
 /** Entries of one batch when the tree is made of the flat state: some megabytes of memory. */
@@ -542,8 +544,6 @@ export const TRANSACTIONS_SHARED_MAX = 1_024
 export const TRANSACTIONS_SHARE_WINDOW_MS = 10
 /** What waits is handed on again no more often: a leader that missed it at first has it long before it leads again. */
 export const TRANSACTIONS_SHARE_AGAIN_MS = 2_000
-/** Envelopes that other validators handed on, known by hash: many times what is handed on at once; 2 MB. */
-export const ENVELOPES_KNOWN_MAX = 16_384
 /** A validator asks for final blocks no more often, whatever it is told. */
 export const CATCH_UP_INTERVAL_MS = 500
 /** Length of the vote log at which what is final is taken out of it. */

@@ -52,9 +52,23 @@ export function nodeHash(left: Uint8Array, right: Uint8Array): Uint8Array {
 
 /** @param leaves - the data of the leaves, not their hashes. */
 export function merkleRoot(leaves: readonly Uint8Array[]): Uint8Array {
-  let range = EMPTY_RANGE
-  for (const leaf of leaves) range = appendLeaf(range, leafHash(leaf)).range
-  return rangeRoot(range)
+  return rootOfHashes(leaves.map(leafHash))
+}
+
+/** @param hashes - of the leaves, from `leafHash`. */
+export function rootOfHashes(hashes: readonly Uint8Array[]): Uint8Array {
+  let level = hashes
+  while (level.length > 1) {
+    const above: Uint8Array[] = []
+    for (let index = 0; index < level.length; index += 2) {
+      const [left, right] = [level[index], level[index + 1]]
+      if (left === undefined) continue
+      // One that has no right sibling is carried up unchanged: the same tree as one split at powers of two.
+      above.push(right === undefined ? left : nodeHash(left, right))
+    }
+    level = above
+  }
+  return level[0] ?? sha256(new Uint8Array(0))
 }
 
 /**

@@ -4,7 +4,7 @@
  * @see docs/spec/body.md
  */
 import type { CID } from 'multiformats/cid'
-import { decodeCanonical, encodeCanonical } from '../core/codec.ts'
+import { encodeCanonical, viewCanonical } from '../core/codec.ts'
 import {
   BLOCK_BYTES_MAX,
   BLOCK_NULLIFY_CERTIFICATES_MAX,
@@ -14,7 +14,7 @@ import {
 } from '../core/limits.ts'
 import { type Decoder, byteString, list, nullable, object, shapeFault } from '../core/schema.ts'
 import { cborCid } from '../crypto/hash.ts'
-import { merkleRoot } from '../crypto/merkle.ts'
+import { rootOfHashes } from '../crypto/merkle.ts'
 import { type Certificate, certificate } from './certificate.ts'
 
 export interface BlockBody {
@@ -50,16 +50,20 @@ export function encodeBody(value: BlockBody): Uint8Array {
   return encodeCanonical(value)
 }
 
-/** @throws {CodecError} */
+/** @param bytes - must not change afterwards: the body is made of views of them. @throws {CodecError} */
 export function decodeBody(bytes: Uint8Array): BlockBody {
-  return body(decodeCanonical(bytes, BLOCK_BYTES_MAX), 'body')
+  return body(viewCanonical(bytes, BLOCK_BYTES_MAX), 'body')
 }
 
 export function bodyCid(bytes: Uint8Array): CID {
   return cborCid(bytes)
 }
 
-/** Root over the envelopes of a body; proves that a transaction stands in a block. */
-export function txRootOf(txs: readonly Uint8Array[]): Uint8Array {
-  return merkleRoot(txs)
+/**
+ * Root over the envelopes of a body; proves that a transaction stands in a block.
+ *
+ * @param leaves - of the envelopes, from `leafHash`.
+ */
+export function txRootOf(leaves: readonly Uint8Array[]): Uint8Array {
+  return rootOfHashes(leaves)
 }

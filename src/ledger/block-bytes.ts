@@ -47,10 +47,10 @@ export function readBody(bytes: Uint8Array): BlockBody {
   }
 }
 
-/** @throws {BlockError} `BLOCK_TX_INADMISSIBLE` */
-export function readTx(bytes: Uint8Array, index: number): SignedTx {
+/** @param leaf - of its bytes. @throws {BlockError} `BLOCK_TX_INADMISSIBLE` */
+export function readTx(bytes: Uint8Array, leaf: Uint8Array, index: number): SignedTx {
   try {
-    return decodeEnvelope(bytes)
+    return decodeEnvelope(bytes, leaf)
   } catch (error) {
     if (!(error instanceof CodecError)) throw error
     throw new BlockError({ code: 'BLOCK_TX_INADMISSIBLE', index, problem: error.fault.code }, { cause: error })

@@ -12,9 +12,9 @@ import { equals } from 'uint8arrays/equals'
 import { CodedError } from '../core/coded-error.ts'
 import type { ChainId } from '../core/ids.ts'
 import { BLOCK_TIME_AHEAD_MS_MAX } from '../core/limits.ts'
-import { type BlockBody, type Justification, bodyCid, txRootOf } from './block-body.ts'
+import { type Justification, bodyCid, txRootOf } from './block-body.ts'
 import { type Certificate, checkCertificate, encodeCertificate } from './certificate.ts'
-import { chainIdOfLink } from './fields.ts'
+import { chainIdOfLink, isLinkOf } from './fields.ts'
 import type { FinalHeader, Header } from './header.ts'
 import { type ValidatorSet, leaderOf, sameValidators } from './validators.ts'
 
@@ -151,13 +151,17 @@ export function placeFault(header: Header, head: Head, expected: Expected): Head
   return undefined
 }
 
-/** Whether these bytes are the body that the header names, with the transactions it commits to. */
-export function bodyFault(header: Header, bytes: Uint8Array, body: BlockBody): BlockFault | undefined {
+/**
+ * Whether these bytes are the body that the header names, with the transactions it commits to.
+ *
+ * @param leaves - of its envelopes, from `leafHash`.
+ */
+export function bodyFault(header: Header, bytes: Uint8Array, leaves: readonly Uint8Array[]): BlockFault | undefined {
   const { height } = header
   const given = bodyCid(bytes).toString()
   const expected = header.body.toString()
   if (given !== expected) return { code: 'BODY_CID_WRONG', body: given, expected }
-  if (!equals(txRootOf(body.txs), header.txRoot)) return { code: 'BODY_TX_ROOT_WRONG', height }
+  if (!equals(txRootOf(leaves), header.txRoot)) return { code: 'BODY_TX_ROOT_WRONG', height }
   return undefined
 }
 
@@ -210,8 +214,8 @@ export function justificationFault(
 
 /** Whether a header is of this chain at all. */
 export function chainFault(header: Header, chain: ChainId): HeaderFault | undefined {
-  const given = chainIdOfLink(header.chain)
-  return given === chain ? undefined : { code: 'HEADER_WRONG_CHAIN', chain: given }
+  if (isLinkOf(header.chain, chain)) return undefined
+  return { code: 'HEADER_WRONG_CHAIN', chain: chainIdOfLink(header.chain) }
 }
 
 /** What is wrong with a certificate of this parent, its signatures left aside. */

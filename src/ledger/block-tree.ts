@@ -9,7 +9,7 @@ import type { CID } from 'multiformats/cid'
 import type { ChainId, TxId } from '../core/ids.ts'
 import { PENDING_FULL_BLOCKS_MAX } from '../core/limits.ts'
 import type { Clock, Log } from '../core/ports.ts'
-import { rangeRoot } from '../crypto/merkle.ts'
+import { leafHash, rangeRoot } from '../crypto/merkle.ts'
 import { type BlockBytes, readBody, readFinal, readHeader } from './block-bytes.ts'
 import {
   BlockError,
@@ -48,6 +48,8 @@ export interface BlockTreeDeps {
   readonly chain: ChainId
   readonly store: ChainStore
   readonly rules: Rules
+  /** See `ChainDeps`. */
+  readonly waiting: (leaf: Uint8Array) => SignedTx | undefined
   readonly clock: Clock
   readonly log: Log
   /** Told of each block once it is stored; must not throw. */
@@ -188,11 +190,11 @@ export class BlockTree {
     const set = this.#setOf(head.nextEpoch)
     const read = this.#pending.readAfter(parentId, (namespace, key) => this.#deps.store.stored(namespace, key))
     const view = { get: async (namespace: string, key: Uint8Array) => (await read(namespace, key))?.value }
-    const { chain, rules } = this.#deps
+    const { chain, rules, waiting } = this.#deps
     const epochEnd = await rules.registry.epochEnd(view, { height: head.height + 1, epoch: set.epoch })
     const nextValidators = epochEnd?.validators
     const expected = { historyRoot: rangeRoot(history), layoutVersion: NO_LAYOUT, nextValidators }
-    return { chain, rules, set, parent, read, expected, epochEnd }
+    return { chain, rules, waiting, set, parent, read, expected, epochEnd }
   }
 
   /** What of these could not stand in a block on the final head either. */
@@ -224,10 +226,11 @@ export class BlockTree {
       parentCertificate: await this.#deps.store.certificate(head.height),
       ...(signatures === 'certificates checked' ? {} : { setOf: (epoch: number) => this.#epochs[epoch] }),
     }
+    const leaves = body.txs.map(leafHash)
     const fault =
-      bodyFault(header, bodyBytes, body) ?? justificationFault(header, body.justify, this.#deps.chain, known)
+      bodyFault(header, bodyBytes, leaves) ?? justificationFault(header, body.justify, this.#deps.chain, known)
     if (fault !== undefined) throw new BlockError(fault)
-    const executed = await executeGiven(ground, header, body)
+    const executed = await executeGiven(ground, header, { envelopes: body.txs, leaves })
     return pendingBlock({ ...given, parentCert: body.justify.parentCert }, ground.parent, executed)
   }
 
@@ -290,6 +293,7 @@ export class BlockTree {
     const { executed, header, headerBytes, id } = pending
     const certificateBytes = encodeCertificate(certificate)
     await this.#deps.store.write(finalWrites(pending, certificateBytes))
+    this.#deps.store.written(executed.values)
     executed.tree.stored()
     const next = nextSet(pending)
     if (next !== undefined) this.#epochs.push(next)

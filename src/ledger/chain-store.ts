@@ -9,6 +9,7 @@ import { compare } from 'uint8arrays/compare'
 import { decodeCanonical, encodeCanonical } from '../core/codec.ts'
 import { CodedError } from '../core/coded-error.ts'
 import { type TxId, idHash } from '../core/ids.ts'
+import { STATE_VALUES_CACHED_MAX } from '../core/limits.ts'
 import type { KeyChange, KeyValueStore } from '../core/ports.ts'
 import { type Decoder, integer, object } from '../core/schema.ts'
 import type { CompleteNode, NodePosition } from '../crypto/merkle.ts'
@@ -22,6 +23,7 @@ import {
   readOwnStateValue,
   keyOf,
   readUint64,
+  stateKeyName,
   uint64Bytes,
 } from './state.ts'
 import { type ValidatorSet, validatorList } from './validators.ts'
@@ -68,6 +70,8 @@ const formatNumber: Decoder<number> = integer(0)
 /** Reads the chain's records, and makes the changes that a block writes. */
 export class ChainStore implements StateReader {
   readonly #store: KeyValueStore
+  /** Values that were read, with what was written to them since: accounts that act, turns, quotas. The one used last is last. */
+  readonly #read = new Map<string, StoredValue | undefined>()
 
   constructor(store: KeyValueStore) {
     this.#store = store
@@ -143,8 +147,32 @@ export class ChainStore implements StateReader {
   }
 
   async stored(namespace: string, key: Uint8Array): Promise<StoredValue | undefined> {
+    const name = stateKeyName(namespace, key)
+    const known = this.#read.get(name)
+    if (known !== undefined || this.#read.has(name)) {
+      this.#read.delete(name)
+      this.#read.set(name, known)
+      return known
+    }
     const bytes = await this.storedBytes(namespace, key)
-    return bytes === undefined ? undefined : readOwnStateValue(bytes)
+    const stored = bytes === undefined ? undefined : readOwnStateValue(bytes)
+    this.#read.set(name, stored)
+    for (const oldest of this.#read.keys()) {
+      if (this.#read.size <= STATE_VALUES_CACHED_MAX) break
+      this.#read.delete(oldest)
+    }
+    return stored
+  }
+
+  /** These are in the store now. @param values - by `stateKeyName`. */
+  written(values: ReadonlyMap<string, StoredValue | undefined>): void {
+    // Most are written once and not read soon; those that are read again find their way here by that.
+    for (const [name, value] of values) if (this.#read.has(name)) this.#read.set(name, value)
+  }
+
+  /** The store is another one now. */
+  changed(): void {
+    this.#read.clear()
   }
 
   /** The value's bytes as they are hashed in the state tree. */

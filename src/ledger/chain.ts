@@ -42,6 +42,8 @@ export interface ChainDeps {
   readonly log: Log
   readonly machines: readonly StateMachine[]
   readonly directory: AccountDirectory
+  /** A transaction that waits here, by its `leaf`: blocks of others hold them too, and are executed with what was decoded. @default none */
+  readonly waiting?: (leaf: Uint8Array) => SignedTx | undefined
   /** Told where the store turns out to be damaged; must not throw. */
   readonly onDamage?: (error: unknown) => void
 }
@@ -100,6 +102,7 @@ export class Chain {
   reopen(change: () => Promise<void>): Promise<void> {
     return this.#oneByOne(async () => {
       await change()
+      this.#store.changed()
       this.#tree = this.#treeOf(await openChain(this.#deps.store, this.genesisBytes, this.#deps.machines))
     })
   }
@@ -273,8 +276,8 @@ export class Chain {
   }
 
   #treeOf(opened: OpenedChain): BlockTree {
-    const { clock, log } = this.#deps
-    const deps = { chain: this.id, store: this.#store, rules: this.#rules, clock, log }
+    const { clock, log, waiting = () => undefined } = this.#deps
+    const deps = { chain: this.id, store: this.#store, rules: this.#rules, waiting, clock, log }
     return new BlockTree({ ...deps, onFinal: (block) => this.#announce(block) }, opened)
   }
 

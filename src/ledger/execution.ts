@@ -13,7 +13,7 @@ import { equals } from 'uint8arrays/equals'
 import type { Fault } from '../core/coded-error.ts'
 import { type AccountId, type ChainId, idHash } from '../core/ids.ts'
 import { TX_LIFETIME_MS_MAX } from '../core/limits.ts'
-import { chainIdOfLink } from './fields.ts'
+import { chainIdOfLink, isLinkOf } from './fields.ts'
 import type { AccountDirectory, BlockContext, Registry, Signers, TxType } from './machine.ts'
 import { quotaChange, quotaFault } from './quota.ts'
 import { type Receipt, receiptFault } from './receipt.ts'
@@ -95,8 +95,9 @@ function envelopeFault(
   if (tx.bytes.length > type.bytesMax) {
     return fault({ code: 'TX_TOO_LARGE', bytes: tx.bytes.length, bytesMax: type.bytesMax })
   }
-  const chain = chainIdOfLink(tx.body.chain)
-  if (chain !== block.chain) return fault({ code: 'TX_WRONG_CHAIN', chain })
+  if (!isLinkOf(tx.body.chain, block.chain)) {
+    return fault({ code: 'TX_WRONG_CHAIN', chain: chainIdOfLink(tx.body.chain) })
+  }
   if (lane !== type.lane) return fault({ code: 'TX_LANE_WRONG', lane, expected: type.lane })
   if (expiresMs <= block.timeMs) return fault({ code: 'TX_EXPIRED', expiresMs, blockTimeMs: block.timeMs })
   const latestMs = block.timeMs + TX_LIFETIME_MS_MAX
@@ -126,8 +127,11 @@ function signatureFault(
   }
   const strange = tx.sigs.findIndex(({ key }, index) => !equals(key, keys[index] ?? new Uint8Array(0)))
   if (strange !== -1) return fault({ code: 'TX_SIGNATURE_KEY_WRONG', index: strange })
+  if (signatures.isWhole(tx)) return undefined
   const bad = tx.sigs.findIndex((one) => !signatures.verify(tx, one, chain))
-  return bad === -1 ? undefined : fault({ code: 'TX_SIGNATURE_INVALID', index: bad })
+  if (bad !== -1) return fault({ code: 'TX_SIGNATURE_INVALID', index: bad })
+  signatures.whole(tx)
+  return undefined
 }
 
 /**

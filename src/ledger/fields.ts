@@ -59,7 +59,18 @@ export const cborLink: Decoder<CID> = cid(DAG_CBOR)
 export const chainIdOfLink = (link: CID): ChainId => link.toString() as ChainId
 
 /** The link behind a chain's id. */
-export const parseLink = (chain: ChainId): CID => CID.parse(chain)
+export function parseLink(chain: ChainId): CID {
+  // A process has one chain: its id isn't parsed for each transaction.
+  if (lastParsed?.chain !== chain) lastParsed = { chain, link: CID.parse(chain) }
+  return lastParsed.link
+}
+
+let lastParsed: { readonly chain: ChainId; readonly link: CID } | undefined
+
+/** Whether the link is the chain's; spares the text of the link. */
+export function isLinkOf(link: CID, chain: ChainId): boolean {
+  return link.equals(parseLink(chain))
+}
 
 export const peerIdText: Decoder<PeerIdText> = (value, path) => {
   const expected = 'a peer id of an Ed25519 key: 12D3KooW and 44 characters'

@@ -17,6 +17,7 @@ import {
   MEMPOOL_TXS_MAX,
   TX_LARGE_BYTES_MAX,
 } from '../core/limits.ts'
+import { byteText } from '../crypto/hash.ts'
 import { LANES, type Lane, type SignedTx } from './transaction.ts'
 
 export type MempoolFault =
@@ -72,6 +73,10 @@ export class Mempool {
   readonly #countMax: number
   readonly #lanes: readonly Map<InstitutionId, Queue>[] = LANES.map(() => new Map<InstitutionId, Queue>())
   readonly #byId = new Map<TxId, SignedTx>()
+  /** By `byteText` of the leaf. */
+  readonly #byLeaf = new Map<string, SignedTx>()
+  /** Nothing that waits expires earlier. */
+  #soonestMs = Number.POSITIVE_INFINITY
   readonly #bytesOf = new Map<InstitutionId, number>()
   #bytes = 0
 
@@ -108,6 +113,11 @@ export class Mempool {
     return this.#byId.get(id)
   }
 
+  /** The one whose envelope has this hash. */
+  byLeaf(leaf: Uint8Array): SignedTx | undefined {
+    return this.#byLeaf.get(byteText(leaf))
+  }
+
   /**
    * Takes a transaction that was found admissible.
    *
@@ -130,6 +140,8 @@ export class Mempool {
     account.next = Math.max(account.next, next)
     account.bySeq.set(seq, tx)
     this.#byId.set(tx.id, tx)
+    this.#byLeaf.set(byteText(tx.leaf), tx)
+    this.#soonestMs = Math.min(this.#soonestMs, expiresMs)
     this.#count(tx, 1)
   }
 
@@ -191,7 +203,14 @@ export class Mempool {
 
   /** Takes out what expired by `timeMs`. */
   expire(timeMs: number): Evicted[] {
-    const expired = [...this.#byId.values()].filter(({ body }) => body.expiresMs <= timeMs)
+    if (timeMs < this.#soonestMs) return []
+    const expired: SignedTx[] = []
+    this.#soonestMs = Number.POSITIVE_INFINITY
+    for (const tx of this.#byId.values()) {
+      const { expiresMs } = tx.body
+      if (expiresMs <= timeMs) expired.push(tx)
+      else this.#soonestMs = Math.min(this.#soonestMs, expiresMs)
+    }
     return expired.map((tx) =>
       this.#evict(tx, { code: 'TX_EXPIRED', expiresMs: tx.body.expiresMs, blockTimeMs: timeMs }),
     )
@@ -253,6 +272,7 @@ export class Mempool {
     queues?.delete(org)
     if (queue !== undefined && queue.accounts.size > 0) queues?.set(org, queue)
     this.#byId.delete(tx.id)
+    this.#byLeaf.delete(byteText(tx.leaf))
     this.#count(tx, -1)
   }
 

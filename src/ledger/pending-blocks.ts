@@ -18,7 +18,7 @@ import { blockWrites, epochWrite, historyWrites, stateWrites } from './chain-sto
 import type { Header } from './header.ts'
 import type { ExecutedBlock } from './proposal.ts'
 import { encodeReceipts } from './receipt.ts'
-import { type EncodedChange, type StoredValue, readOwnStateValue, stateKeyName } from './state.ts'
+import { type StoredValue, stateKeyName } from './state.ts'
 import type { ValidatorSet } from './validators.ts'
 
 export type PendingFault =
@@ -42,7 +42,6 @@ export interface PendingBlock extends UncertifiedBlock {
   readonly after: ChainState
   /** Of the history, complete with this block. */
   readonly nodes: readonly CompleteNode[]
-  readonly changed: ReadonlyMap<string, EncodedChange>
 }
 
 type ReadStored = (namespace: string, key: Uint8Array) => Promise<StoredValue | undefined>
@@ -88,8 +87,8 @@ export class PendingBlocks {
     return async (namespace, key) => {
       const name = stateKeyName(namespace, key)
       for (let block = this.get(id); block !== undefined; block = this.get(block.header.parent)) {
-        const change = block.changed.get(name)
-        if (change !== undefined) return change.bytes === undefined ? undefined : readOwnStateValue(change.bytes)
+        const { values } = block.executed
+        if (values.has(name)) return values.get(name)
       }
       return final(namespace, key)
     }
@@ -130,7 +129,6 @@ export function pendingBlock(given: UncertifiedBlock, parent: ChainState, execut
     executed,
     after: { head, tree: executed.tree, history: range },
     nodes,
-    changed: new Map(executed.changes.map((change) => [stateKeyName(change.namespace, change.key), change])),
   }
 }
 

@@ -4,8 +4,8 @@ import { equals } from 'uint8arrays/equals'
 import type { ChainId, InstitutionId } from '../core/ids.ts'
 import { BLOCK_BYTES_MAX, BLOCK_TXS_MAX, BLOCK_TX_BYTES_MAX } from '../core/limits.ts'
 import type { KeyChange } from '../core/ports.ts'
-import { merkleRoot } from '../crypto/merkle.ts'
-import { type BlockBody, type Justification, bodyCid, encodeBody, txRootOf } from './block-body.ts'
+import { leafHash, merkleRoot } from '../crypto/merkle.ts'
+import { type Justification, bodyCid, encodeBody, txRootOf } from './block-body.ts'
 import { readTx } from './block-bytes.ts'
 import { BlockError, type Expected, HeaderError, leaderFault } from './block-check.ts'
 import type { ChainState } from './chain-open.ts'
@@ -50,6 +50,8 @@ export interface ExecutedBlock {
   readonly receiptsRoot: Uint8Array
   readonly dropped: readonly DroppedTx[]
   readonly changes: readonly EncodedChange[]
+  /** The same, as they are read, by `stateKeyName`. */
+  readonly values: ReadonlyMap<string, StoredValue | undefined>
   readonly tree: StateTree
   readonly treeWrites: readonly KeyChange[]
 }
@@ -58,6 +60,8 @@ export interface ExecutedBlock {
 export interface Ground {
   readonly chain: ChainId
   readonly rules: Rules
+  /** A transaction that waits here, by its `leaf`. */
+  readonly waiting: (leaf: Uint8Array) => SignedTx | undefined
   /** Of the block's epoch. */
   readonly set: ValidatorSet
   readonly parent: ChainState
@@ -66,6 +70,13 @@ export interface Ground {
   readonly expected: Expected
   /** Where the block ends its epoch: what that changes. */
   readonly epochEnd: EpochEnd | undefined
+}
+
+/** Transactions of a block that another one made. */
+export interface GivenTxs {
+  readonly envelopes: readonly Uint8Array[]
+  /** Of the envelopes, in their order. */
+  readonly leaves: readonly Uint8Array[]
 }
 
 /** Executes transactions on the parent's state, which stays as it is. */
@@ -79,7 +90,7 @@ async function executeOn(ground: Ground, txs: readonly SignedTx[], timeMs: numbe
   const changes = state.changes()
   const { tree, writes } = await parent.tree.with(changes.map(treeChangeOf))
   const receiptsRoot = merkleRoot(receipts.map(encodeReceipt))
-  return { txs: included, receipts, receiptsRoot, dropped, changes, tree, treeWrites: writes }
+  return { txs: included, receipts, receiptsRoot, dropped, changes, values: state.values(), tree, treeWrites: writes }
 }
 
 /**
@@ -87,8 +98,12 @@ async function executeOn(ground: Ground, txs: readonly SignedTx[], timeMs: numbe
  *
  * @throws {BlockError} `BLOCK_LANE_ORDER_WRONG`, `BLOCK_TX_INADMISSIBLE`, `BLOCK_RECEIPTS_ROOT_WRONG`, `BLOCK_STATE_ROOT_WRONG`
  */
-export async function executeGiven(ground: Ground, header: Header, body: BlockBody): Promise<ExecutedBlock> {
-  const txs = body.txs.map((bytes, index) => readTx(bytes, index))
+export async function executeGiven(ground: Ground, header: Header, given: GivenTxs): Promise<ExecutedBlock> {
+  const txs = given.envelopes.map((bytes, index) => {
+    const leaf = given.leaves[index] ?? leafHash(bytes)
+    // One that waits here was decoded and checked when it came.
+    return ground.waiting(leaf) ?? readTx(bytes, leaf, index)
+  })
   const { height } = header
   const misplaced = txs.findIndex((tx, index) => tx.body.lane < (txs[index - 1]?.body.lane ?? 0))
   if (misplaced !== -1) throw new BlockError({ code: 'BLOCK_LANE_ORDER_WRONG', height, index: misplaced })
@@ -131,7 +146,7 @@ export async function makeProposal(
     parent: head.id,
     timeMs,
     body: bodyCid(body),
-    txRoot: txRootOf(txs),
+    txRoot: txRootOf(executed.txs.map((tx) => tx.leaf)),
     stateRoot: executed.tree.root,
     receiptsRoot: executed.receiptsRoot,
     historyRoot: expected.historyRoot,

@@ -7,6 +7,7 @@
 import { equals } from 'uint8arrays/equals'
 import { STATE_PAGES_CACHED_MAX, STATE_PAGE_CACHED_NIBBLES } from '../core/limits.ts'
 import type { KeyValueStore } from '../core/ports.ts'
+import { byteText } from '../crypto/hash.ts'
 import { ChainStoreError } from './chain-store.ts'
 import { type Link, Page, type Slot, decodeRoot, nodeHash } from './state-tree-page.ts'
 import { pageKey, rootsUpTo, versionIn } from './state-tree-keys.ts'
@@ -40,8 +41,7 @@ export interface RecordedRoot {
   readonly node: Slot
 }
 
-/** One character for each byte. */
-export const pageName = (key: Uint8Array): string => String.fromCharCode(...key)
+export const pageName = (key: Uint8Array): string => byteText(key)
 
 export class TreePages {
   readonly store: KeyValueStore

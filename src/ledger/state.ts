@@ -6,9 +6,9 @@
  * @see docs/spec/state-tree.md
  */
 import { concat } from 'uint8arrays/concat'
-import { decodeCanonical, readOwn, encodeCanonical } from '../core/codec.ts'
+import { decodeCanonical, encodeCanonical, viewCanonical } from '../core/codec.ts'
 import { type Decoder, integer, shapeFault } from '../core/schema.ts'
-import { sha256 } from '../crypto/hash.ts'
+import { byteText, sha256 } from '../crypto/hash.ts'
 import { treeKey } from './state-proof.ts'
 import type { TreeChange } from './state-tree-update.ts'
 
@@ -57,8 +57,6 @@ export interface EncodedChange {
 }
 
 const version: Decoder<number> = integer(0)
-/** Tells all 256 bytes apart, in one native call: names of keys are made a dozen times for each transaction. */
-const oneCharacterEach = new TextDecoder('latin1')
 
 export function encodeStateValue(stored: StoredValue): Uint8Array {
   return encodeCanonical([stored.version, stored.value])
@@ -71,7 +69,7 @@ export function decodeStateValue(bytes: Uint8Array): StoredValue {
 
 /** Decodes a value from the own database, where a checksum keeps it, or of a block that was executed here. */
 export function readOwnStateValue(bytes: Uint8Array): StoredValue {
-  return storedValue(readOwn(bytes))
+  return storedValue(viewCanonical(bytes))
 }
 
 function storedValue(pair: unknown): StoredValue {
@@ -150,6 +148,13 @@ export class BlockState implements StateView {
     }
   }
 
+  /** What the block's changes are read as, by `stateKeyName`. */
+  values(): ReadonlyMap<string, StoredValue | undefined> {
+    const values = new Map<string, StoredValue | undefined>()
+    for (const name of this.#written.keys()) values.set(name, this.#read.get(name))
+    return values
+  }
+
   /** What the block changed, each key once. */
   changes(): EncodedChange[] {
     return [...this.#written.values()].map(({ namespace, key, value }) => ({
@@ -162,5 +167,5 @@ export class BlockState implements StateView {
 
 /** One string for one key of the state: the namespace has no NUL, and every byte is one character of its own. */
 export function stateKeyName(namespace: string, key: Uint8Array): string {
-  return `${namespace}\0${oneCharacterEach.decode(key)}`
+  return `${namespace}\0${byteText(key)}`
 }

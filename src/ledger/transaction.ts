@@ -9,7 +9,7 @@
  */
 import type { CID } from 'multiformats/cid'
 import { equals } from 'uint8arrays/equals'
-import { decodeCanonical, encodeCanonical } from '../core/codec.ts'
+import { encodeCanonical, viewCanonical } from '../core/codec.ts'
 import { type AccountId, type ChainId, type InstitutionId, type TxId, txIdOf } from '../core/ids.ts'
 import { STATE_KEY_BYTES_MAX, TX_LARGE_BYTES_MAX, TX_PRECONDITIONS_MAX, TX_SIGNATURES_MAX } from '../core/limits.ts'
 import type { Signer } from '../core/ports.ts'
@@ -26,6 +26,7 @@ import {
   text,
 } from '../core/schema.ts'
 import { sha256 } from '../crypto/hash.ts'
+import { leafHash } from '../crypto/merkle.ts'
 import { signMessage } from '../crypto/signatures.ts'
 import {
   accountId,
@@ -96,6 +97,8 @@ export interface SignedTx {
   readonly sigs: readonly TxSignature[]
   /** The whole envelope. */
   readonly bytes: Uint8Array
+  /** Hash of the envelope as a leaf of a block's `txRoot`: no two envelopes have one. */
+  readonly leaf: Uint8Array
 }
 
 /** Why a transaction can't be in a block at all. Such a transaction leaves no receipt. */
@@ -164,19 +167,20 @@ export function encodeEnvelope(value: Envelope): Uint8Array {
 /**
  * Decodes an envelope and the body in it. Signatures and all that needs the state are not looked at; see `admission.ts`.
  *
- * @param bytes - untrusted; at most `TX_LARGE_BYTES_MAX`.
+ * @param bytes - untrusted; at most `TX_LARGE_BYTES_MAX`. They must not change afterwards: the transaction is made of views of them.
+ * @param leaf - of these bytes, where it is known. @default hashed
  * @throws {CodecError} any of its codes, with paths that start at `tx`.
  */
-export function decodeEnvelope(bytes: Uint8Array): SignedTx {
-  const { body: bodyBytes, sigs } = envelope(decodeCanonical(bytes, TX_LARGE_BYTES_MAX), 'tx')
-  const body = txBody(decodeCanonical(bodyBytes, TX_LARGE_BYTES_MAX), 'tx.body')
+export function decodeEnvelope(bytes: Uint8Array, leaf: Uint8Array = leafHash(bytes)): SignedTx {
+  const { body: bodyBytes, sigs } = envelope(viewCanonical(bytes, TX_LARGE_BYTES_MAX), 'tx')
+  const body = txBody(viewCanonical(bodyBytes, TX_LARGE_BYTES_MAX), 'tx.body')
   for (const [index, { key }] of sigs.entries()) {
     if (sigs.slice(0, index).some((earlier) => equals(earlier.key, key))) {
       throw shapeFault(`tx.sigs[${index}].key`, 'a key that has not signed already')
     }
   }
   const hash = sha256(bodyBytes)
-  return { id: txIdOf(hash), hash, body, bodyBytes, sigs, bytes }
+  return { id: txIdOf(hash), hash, body, bodyBytes, sigs, bytes, leaf }
 }
 
 /** The body of a transaction: a draft, bound to its chain, account, turn and expiry. */

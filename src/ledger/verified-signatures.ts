@@ -5,17 +5,16 @@
 import { concat } from 'uint8arrays/concat'
 import type { ChainId } from '../core/ids.ts'
 import { VERIFIED_SIGNATURES_MAX } from '../core/limits.ts'
-import { sha256 } from '../crypto/hash.ts'
+import { byteText, sha256 } from '../crypto/hash.ts'
 import { verifyMessage } from '../crypto/signatures.ts'
 import type { SignedTx, TxSignature } from './transaction.ts'
-
-/** Tells all 256 bytes apart. */
-const oneCharacterEach = new TextDecoder('latin1')
 
 export class VerifiedSignatures {
   readonly #max: number
   /** SHA-256 of body hash, key and signature, one character a byte; oldest first. */
   readonly #good = new Set<string>()
+  /** Of which all are good: while a transaction waits, it is one object. */
+  readonly #whole = new WeakSet<SignedTx>()
 
   /** @param max - how many are remembered; the oldest are forgotten first. */
   constructor(max: number = VERIFIED_SIGNATURES_MAX) {
@@ -26,9 +25,19 @@ export class VerifiedSignatures {
     return this.#good.size
   }
 
+  /** Whether all signatures of this very object were verified. */
+  isWhole(tx: SignedTx): boolean {
+    return this.#whole.has(tx)
+  }
+
+  /** All of its signatures were verified. */
+  whole(tx: SignedTx): void {
+    this.#whole.add(tx)
+  }
+
   /** Whether this is the key's signature of the transaction, on this chain; a chain has a cache of its own. */
   verify(tx: SignedTx, { key, sig }: TxSignature, chain: ChainId): boolean {
-    const name = oneCharacterEach.decode(sha256(concat([tx.hash, key, sig])))
+    const name = byteText(sha256(concat([tx.hash, key, sig])))
     if (this.#good.has(name)) return true
     if (!verifyMessage(key, sig, 'tx', chain, tx.bodyBytes)) return false
     const oldest = this.#good.size >= this.#max ? this.#good.values().next().value : undefined

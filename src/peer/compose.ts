@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { accountDirectory } from '../domain/accounts.ts'
 import { machines } from '../domain/machines.ts'
 import type { Clock, Log } from '../core/ports.ts'
-import { type Chain, isDamage } from '../ledger/chain.ts'
+import { type Chain, type ChainDeps, isDamage } from '../ledger/chain.ts'
 import { encodeGenesis, parseGenesisJson } from '../ledger/genesis.ts'
 import { Mempool } from '../ledger/mempool.ts'
 import { BlockFetcher } from '../p2p/block-fetcher.ts'
@@ -87,7 +87,8 @@ async function openAll(
   closers.push(async () => store.close())
   // On a full disk the store's ballast makes way for the ledger and the journals.
   freeRoom = async () => store.releaseBallast()
-  const opened = await openLedger(config, { clock, log, onDiskFull }, state, closers)
+  const mempool = new Mempool()
+  const opened = await openLedger(config, { clock, log, mempool, onDiskFull }, state, closers)
   const { chain } = opened
   checkMember(chain, config, identity)
   const host = await openHost(config, chain, identity, log)
@@ -110,7 +111,6 @@ async function openAll(
   await blocks.start()
   closers.push(async () => blocks.stop())
 
-  const mempool = new Mempool()
   const { onFailure } = deps
   const ledger = new LedgerNode({ ...opened, mempool, host, content, store, onFailure, clock, log }, deps.catchUp)
   await ledger.start()
@@ -135,18 +135,19 @@ async function openAll(
 /** The ledger's database, and the chain on it. */
 async function openLedger(
   config: PeerConfig,
-  deps: Pick<ComposeDeps, 'clock' | 'log'> & { readonly onDiskFull: () => Promise<boolean> },
+  deps: Pick<ComposeDeps, 'clock' | 'log'> & { readonly mempool: Mempool; readonly onDiskFull: () => Promise<boolean> },
   notes: LevelStore,
   closers: (() => Promise<void>)[],
 ): Promise<Pick<LedgerNodeDeps, 'chain' | 'database' | 'tryOpen'>> {
-  const { clock, log, onDiskFull } = deps
+  const { clock, log, mempool, onDiskFull } = deps
   const before = new PrefixStore(notes, 'chain/')
   const database = await LedgerDatabase.open({ onDiskFull, log }, join(config.dataDir, 'ledger'), before)
   closers.push(async () => database.close())
   const chainDeps = { clock, log, machines, directory: accountDirectory }
   const genesisBytes = await readGenesis(config.genesis)
   const onDamage = (error: unknown): void => database.damaged(error)
-  const chain = await openChainOn(database, { ...chainDeps, onDamage }, genesisBytes)
+  const waiting: ChainDeps['waiting'] = (leaf) => mempool.byLeaf(leaf)
+  const chain = await openChainOn(database, { ...chainDeps, waiting, onDamage }, genesisBytes)
   return { chain, database, tryOpen: async (other) => tryOpenChain(other, chainDeps, genesisBytes) }
 }
 

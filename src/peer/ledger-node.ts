@@ -10,7 +10,6 @@ import { CodecError } from '../core/codec.ts'
 import { CodedError, faultOf } from '../core/coded-error.ts'
 import type { ChainId, TxId } from '../core/ids.ts'
 import {
-  ENVELOPES_KNOWN_MAX,
   SYNC_BLOCKS_BYTES_MAX,
   SYNC_INTERVAL_MS,
   TRANSACTIONS_SHARE_WINDOW_MS,
@@ -18,7 +17,7 @@ import {
   TX_LARGE_BYTES_MAX,
 } from '../core/limits.ts'
 import type { Clock, Log } from '../core/ports.ts'
-import { sha256 } from '../crypto/hash.ts'
+import { leafHash } from '../crypto/merkle.ts'
 import type { BlockBytes } from '../ledger/block-bytes.ts'
 import type { AcceptedBlock } from '../ledger/block-tree.ts'
 import type { Chain } from '../ledger/chain.ts'
@@ -75,8 +74,6 @@ export class LedgerNode {
   readonly #stopping = new AbortController()
   #validator: ServedValidator | undefined
   readonly #recent = new RecentReceipts()
-  /** What other validators handed on lately, by SHA-256 of the envelope, one character a byte; oldest first. */
-  readonly #known = new Map<string, TxId>()
   /** Taken in lately: handed on together. */
   #toShare: Uint8Array[] = []
   readonly #snapshots: SnapshotService
@@ -161,10 +158,9 @@ export class LedgerNode {
   takeShared(envelopes: readonly Uint8Array[]): void {
     for (const bytes of envelopes) {
       // Where blocks are slow to come, validators hand on what waits again and again.
-      const name = String.fromCharCode(...sha256(bytes))
-      const known = this.#known.get(name)
-      if (known !== undefined && this.#deps.mempool.has(known)) continue
-      this.#takeOne(name, bytes).catch((error: unknown) => {
+      const leaf = leafHash(bytes)
+      if (this.#deps.mempool.byLeaf(leaf) !== undefined) continue
+      this.#takeOne(bytes, leaf).catch((error: unknown) => {
         const fault = faultOf(error)
         if (fault === undefined) this.#deps.log.error({ err: error }, 'a transaction from a validator was not taken')
         else this.#deps.log.debug({ fault }, 'a transaction from a validator was not taken')
@@ -309,14 +305,9 @@ export class LedgerNode {
     return this.#validator?.isVoting() === true
   }
 
-  async #takeOne(name: string, bytes: Uint8Array): Promise<void> {
-    const tx = decodeEnvelope(bytes)
-    await this.#admitTx(tx)
-    this.#known.set(name, tx.id)
-    for (const oldest of this.#known.keys()) {
-      if (this.#known.size <= ENVELOPES_KNOWN_MAX) return
-      this.#known.delete(oldest)
-    }
+  async #takeOne(bytes: Uint8Array, leaf: Uint8Array): Promise<void> {
+    // A copy: as long as it waits, a view would hold on to the whole message.
+    await this.#admitTx(decodeEnvelope(new Uint8Array(bytes), leaf))
   }
 
   #share(bytes: Uint8Array): void {
@@ -334,10 +325,14 @@ export class LedgerNode {
   async #admitTx(tx: SignedTx): Promise<boolean> {
     const { chain, clock, mempool } = this.#deps
     // The same transaction again is no fault: its sender may have lost the answer.
-    if (mempool.has(tx.id) || (await this.receipt(tx.id)) !== undefined) return false
+    if (mempool.has(tx.id)) return false
     const nowMs = clock.nowMs()
     const fault = await chain.admissionFault(tx, nowMs)
-    if (fault !== undefined) throw new CodedError(fault)
+    if (fault !== undefined) {
+      // One that is final has used its turn.
+      if ((await this.receipt(tx.id)) !== undefined) return false
+      throw new CodedError(fault)
+    }
     const next = await chain.nextSeq(tx.body.account, tx.body.lane)
     if (mempool.has(tx.id)) return false
     mempool.add(tx, next, Math.max(nowMs, chain.head.timeMs))

@@ -17,9 +17,15 @@ const HASH_BYTES = 32
 const POINT_BYTES = 32
 const NO_AAD = new Uint8Array(0)
 const { Point } = ed25519
+/** As the web has it, windows-1252: it gives each of the 256 bytes a character of its own. */
+const oneCharacterEach = new TextDecoder('latin1')
 
 export function sha256(bytes: Uint8Array): Uint8Array {
   return nobleSha256(bytes)
+}
+
+export function byteText(bytes: Uint8Array): string {
+  return oneCharacterEach.decode(bytes)
 }
 
 export function randomBytes(length: number): Uint8Array {

@@ -40,6 +40,8 @@ export interface Argon2Cost {
 export interface Native {
   /** @returns 32 bytes. */
   sha256(bytes: Uint8Array): Uint8Array
+  /** A text of one character for each byte, which tells all bytes apart: a name for maps. Within one platform always the same. */
+  byteText(bytes: Uint8Array): string
   /** Cryptographically secure random bytes. */
   randomBytes(length: number): Uint8Array
   /** Compares in a time that depends on the lengths only. */

@@ -6,6 +6,7 @@ import { CodedError } from '../../../src/core/coded-error.ts'
 import { BLOCK_TXS_MAX, TX_QUOTA_URGENT } from '../../../src/core/limits.ts'
 import { draftMembershipPropose } from '../../../src/domain/membership.ts'
 import { draftRecordAdd } from '../../../src/domain/records.ts'
+import { leafHash } from '../../../src/crypto/merkle.ts'
 import { bodyCid, txRootOf } from '../../../src/ledger/block-body.ts'
 import { type Certificate, checkCertificate, encodeCertificate } from '../../../src/ledger/certificate.ts'
 import { encodeFinalHeader, encodeHeader, headerId } from '../../../src/ledger/header.ts'
@@ -44,7 +45,7 @@ describe('a block by a leader who follows no rule', () => {
     const proposal = await chain.propose([], timeMs === undefined ? {} : { timeMs })
     const parentCert = await chain.chain.reader.certificateAt(chain.chain.head.height)
     const body = encodeCanonical({ txs: envelopes, justify: { parentCert, nullifyCerts: [] } })
-    const fields = { ...proposal.fields, body: bodyCid(body), txRoot: txRootOf(envelopes) }
+    const fields = { ...proposal.fields, body: bodyCid(body), txRoot: txRootOf(envelopes.map(leafHash)) }
     const header = encodeHeader(fields)
     const block = await chain.finalize({ ...proposal, fields, header, body, id: headerId(header) })
     const [pending, final] = [codeOf(chain.chain.addPending({ header, body })), codeOf(chain.chain.acceptBlock(block))]

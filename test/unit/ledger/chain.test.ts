@@ -47,7 +47,7 @@ function withHeader(proposal: Proposal, change: Partial<Header>): Proposal {
 /** A proposal with another body, which its header names correctly. */
 function withBody(proposal: Proposal, body: Parameters<typeof encodeBody>[0]): Proposal {
   const bytes = encodeBody(body)
-  return { ...withHeader(proposal, { body: bodyCid(bytes), txRoot: txRootOf(body.txs) }), body: bytes }
+  return { ...withHeader(proposal, { body: bodyCid(bytes), txRoot: txRootOf(body.txs.map(leafHash)) }), body: bytes }
 }
 
 const gossip = (block: BlockBytes): Uint8Array =>

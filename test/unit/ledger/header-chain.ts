@@ -169,7 +169,7 @@ export class HeaderChain implements ProofSource {
       timeMs: timeMs + 1_000,
       proposer,
       body: cborCid(encodeCanonical('no body: nobody executes these')),
-      txRoot: txRootOf((options.txs ?? []).map(({ bytes }) => bytes)),
+      txRoot: txRootOf((options.txs ?? []).map(({ leaf }) => leaf)),
       stateRoot: rootOf(this.#leaves),
       receiptsRoot: merkleRoot((options.txs ?? []).map(({ id }) => encodeReceipt({ tx: id, ok: true }))),
       historyRoot: rangeRoot(this.#range),

@@ -37,6 +37,7 @@ function tx(spec: Spec = {}): SignedTx {
       type: 'record.add',
       payload: null,
     },
+    leaf: hash,
     bodyBytes: new Uint8Array(0),
     sigs: [],
     bytes: new Uint8Array(bytes),

@@ -3,6 +3,7 @@ import { CodedError } from '../../../src/core/coded-error.ts'
 import { accountIdOf, parseInstitutionId, txIdOf } from '../../../src/core/ids.ts'
 import type { Log } from '../../../src/core/ports.ts'
 import { cborCid, sha256 } from '../../../src/crypto/hash.ts'
+import { leafHash } from '../../../src/crypto/merkle.ts'
 import { Mempool } from '../../../src/ledger/mempool.ts'
 import type { SignedTx } from '../../../src/ledger/transaction.ts'
 import { HandOver } from '../../../src/peer/hand-over.ts'
@@ -24,7 +25,8 @@ function tx(seq: number): SignedTx {
     type: 'record.add',
     payload: null,
   }
-  return { id: txIdOf(hash), hash, body, bodyBytes: new Uint8Array(0), sigs: [], bytes: new Uint8Array([seq]) }
+  const bytes = new Uint8Array([seq])
+  return { id: txIdOf(hash), hash, body, bodyBytes: new Uint8Array(0), sigs: [], bytes, leaf: leafHash(bytes) }
 }
 
 function poolOf(...seqs: readonly number[]): Mempool {
