@@ -1,9 +1,9 @@
 /** SHA-256 and the CIDs made of it: every id of content in Apotheca is a CIDv1 with sha2-256. */
-import { byteText, sha256 } from '#native'
+import { byteText, sha256, sha256Into } from '#native'
 import { CID } from 'multiformats/cid'
 import * as Digest from 'multiformats/hashes/digest'
 
-export { byteText, sha256 }
+export { byteText, sha256, sha256Into }
 
 /** Multicodec codes. */
 export const RAW = 0x55

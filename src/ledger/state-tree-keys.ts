@@ -4,7 +4,7 @@
  *
  * @see docs/spec/state-tree.md
  */
-import { keyOf, readUint64, uint64Bytes } from './state.ts'
+import { keyOf, readUint64, setUint64, uint64Bytes } from './state.ts'
 
 const letter = (one: string): Uint8Array => new Uint8Array([one.charCodeAt(0)])
 
@@ -47,12 +47,15 @@ export function pageKey(version: number, key: Uint8Array, nibbles: number): Uint
   const whole = nibbles >> 1
   const page = new Uint8Array(PAGE_HEAD_BYTES + ((nibbles + 1) >> 1))
   page.set(PAGE)
-  page.set(uint64Bytes(version), 1)
+  setUint64(page, 1, version)
   page[1 + VERSION_BYTES] = nibbles
   page.set(key.subarray(0, whole), PAGE_HEAD_BYTES)
   if (nibbles % 2 === 1) page[PAGE_HEAD_BYTES + whole] = (key[whole] ?? 0) & 0xf0
   return page
 }
+
+/** How many nibbles lead to the page of a key; in `pageName` each byte is a character. */
+export const PAGE_NIBBLES_AT: number = 1 + VERSION_BYTES
 
 /** Of the root record that a version wrote. */
 export function rootKey(version: number): Uint8Array {
@@ -61,7 +64,11 @@ export function rootKey(version: number): Uint8Array {
 
 /** Of the entry (namespace, key, value) that a version wrote. */
 export function valueKey(version: number, key: Uint8Array): Uint8Array {
-  return keyOf(VALUE, uint64Bytes(version), key)
+  const value = new Uint8Array(1 + VERSION_BYTES + key.length)
+  value.set(VALUE)
+  setUint64(value, 1, version)
+  value.set(key, 1 + VERSION_BYTES)
+  return value
 }
 
 /** Of the list of what no version from this one on needs. */
@@ -103,7 +110,14 @@ export function lastVersionIn(key: Uint8Array): number {
 
 /** Keys one after the other, each behind its length in one byte. */
 export function encodeKeyList(keys: readonly Uint8Array[]): Uint8Array {
-  return keyOf(...keys.flatMap((key) => [new Uint8Array([key.length]), key]))
+  const list = new Uint8Array(keys.reduce((bytes, key) => bytes + 1 + key.length, 0))
+  let at = 0
+  for (const key of keys) {
+    list[at] = key.length
+    list.set(key, at + 1)
+    at += 1 + key.length
+  }
+  return list
 }
 
 /** @returns `undefined` where the bytes are no such list. */

@@ -4,31 +4,17 @@
  *
  * @see docs/spec/state-tree.md
  */
-import { equals } from 'uint8arrays/equals'
 import { STATE_PAGES_CACHED_MAX, STATE_PAGE_CACHED_NIBBLES } from '../core/limits.ts'
 import type { KeyValueStore } from '../core/ports.ts'
 import { byteText } from '../crypto/hash.ts'
 import { ChainStoreError } from './chain-store.ts'
-import { type Link, Page, type Slot, decodeRoot, nodeHash } from './state-tree-page.ts'
-import { pageKey, rootsUpTo, versionIn } from './state-tree-keys.ts'
-
-/** A page in the form that is kept in memory: 0.5 to 1.7 kB. */
-export interface PackedPage {
-  /** How many lead to it. */
-  readonly nibbles: number
-  readonly bytes: Uint8Array
-  /** From `Page.above`; `undefined` far from the root, where a page is seldom read twice. */
-  readonly above: Uint8Array | undefined
-}
-
-export function packed(page: Page, nibbles: number, bytes: Uint8Array): PackedPage {
-  return { nibbles, bytes, above: nibbles > STATE_PAGE_CACHED_NIBBLES ? undefined : page.above() }
-}
+import { type Link, Page, type Slot, decodeRoot } from './state-tree-page.ts'
+import { PAGE_NIBBLES_AT, pageKey, rootsUpTo, versionIn } from './state-tree-keys.ts'
 
 /** Pages of one block that isn't stored yet, over those of its ancestors. */
 export interface Overlay {
   /** By page key; let go, with `below`, as soon as they are in the store. */
-  pages: ReadonlyMap<string, PackedPage> | undefined
+  pages: ReadonlyMap<string, Page> | undefined
   /** Keys of what the block replaced. */
   replaced: readonly Uint8Array[]
   below: Overlay | undefined
@@ -42,11 +28,13 @@ export interface RecordedRoot {
 }
 
 export const pageName = (key: Uint8Array): string => byteText(key)
+/** How many nibbles lead to the page: fewer than 64, so their byte is one character as it is. */
+export const nibblesOfName = (name: string): number => name.charCodeAt(PAGE_NIBBLES_AT)
 
 export class TreePages {
   readonly store: KeyValueStore
   /** Stored pages near the root, which every block reads; the one used last is last. */
-  readonly #cache = new Map<string, PackedPage>()
+  readonly #cache = new Map<string, Page>()
 
   constructor(store: KeyValueStore) {
     this.store = store
@@ -57,29 +45,30 @@ export class TreePages {
    * @param nibbles - how many of it lead to the page.
    * @throws {ChainStoreError} `CHAIN_DAMAGED`
    */
-  async read(link: Link, key: Uint8Array, nibbles: number, overlay?: Overlay): Promise<Page> {
+  read(link: Link, key: Uint8Array, nibbles: number, overlay?: Overlay): Page | Promise<Page> {
     const stored = pageKey(link.version, key, nibbles)
     const name = pageName(stored)
     for (let one = overlay; one?.pages !== undefined; one = one.below) {
       const pending = one.pages.get(name)
-      if (pending !== undefined) return unpacked(pending, link)
+      if (pending !== undefined) return checked(pending, link)
     }
     const cached = this.#cache.get(name)
-    if (cached !== undefined) {
-      this.#cache.delete(name)
-      this.#cache.set(name, cached)
-      return unpacked(cached, link)
-    }
+    if (cached === undefined) return this.#fromStore(link, stored, name, nibbles)
+    this.#cache.delete(name)
+    this.#cache.set(name, cached)
+    return checked(cached, link)
+  }
+
+  async #fromStore(link: Link, stored: Uint8Array, name: string, nibbles: number): Promise<Page> {
     const bytes = await this.store.get(stored)
-    const page = bytes === undefined ? undefined : Page.decode(bytes, nibbles)
-    if (bytes === undefined || page === undefined || !equals(nodeHash(page.node(1)), link.hash)) throw damaged(link)
-    this.keep(name, packed(page, nibbles, bytes))
+    const page = checked(bytes === undefined ? undefined : Page.decode(bytes, nibbles), link)
+    this.keep(name, page, nibbles)
     return page
   }
 
-  /** Remembers a page that is in the store, if it is near the root. */
-  keep(name: string, page: PackedPage): void {
-    if (page.nibbles > STATE_PAGE_CACHED_NIBBLES) return
+  /** Remembers a page that is in the store, if it is near the root. @param nibbles - how many lead to it. */
+  keep(name: string, page: Page, nibbles: number): void {
+    if (nibbles > STATE_PAGE_CACHED_NIBBLES) return
     this.#cache.set(name, page)
     for (const oldest of this.#cache.keys()) {
       if (this.#cache.size <= STATE_PAGES_CACHED_MAX) return
@@ -103,9 +92,8 @@ export class TreePages {
   }
 }
 
-function unpacked({ above, bytes, nibbles }: PackedPage, link: Link): Page {
-  const page = Page.decode(bytes, nibbles, above)
-  if (page === undefined || !equals(nodeHash(page.node(1)), link.hash)) throw damaged(link)
+function checked(page: Page | undefined, link: Link): Page {
+  if (page?.hasHash(link.hash) !== true) throw damaged(link)
   return page
 }
 

@@ -14,7 +14,7 @@ import type { KeyChange, KeyValueStore } from '../core/ports.ts'
 import { type StateProof, treeBit } from './state-proof.ts'
 import { type Link, type Page, type PageNode, type Slot, encodeRoot, nodeHash } from './state-tree-page.ts'
 import { encodeKeyList, rootKey, staleKey } from './state-tree-keys.ts'
-import { type Overlay, type RecordedRoot, TreePages, pageName } from './state-tree-pages.ts'
+import { type Overlay, type RecordedRoot, TreePages, nibblesOfName, pageName } from './state-tree-pages.ts'
 import { type TreeChange, TreeUpdate, byKey } from './state-tree-update.ts'
 
 /** One version of the tree. */
@@ -83,7 +83,7 @@ export class StoredStateTree implements StateTree {
    * @param nibbles - how many of it lead to the page.
    * @throws {ChainStoreError} `CHAIN_DAMAGED`
    */
-  page(link: Link, key: Uint8Array, nibbles: number): Promise<Page> {
+  page(link: Link, key: Uint8Array, nibbles: number): Page | Promise<Page> {
     return this.#pages.read(link, key, nibbles, this.#overlay)
   }
 
@@ -130,7 +130,7 @@ export class StoredStateTree implements StateTree {
     for (let one = this.#overlay; one?.pages !== undefined; one = one.below) overlays.unshift(one)
     for (const overlay of overlays) {
       for (const key of overlay.replaced) this.#pages.forget(pageName(key))
-      for (const [name, page] of overlay.pages ?? []) this.#pages.keep(name, page)
+      for (const [name, page] of overlay.pages ?? []) this.#pages.keep(name, page, nibblesOfName(name))
       overlay.pages = undefined
       overlay.replaced = []
       overlay.below = undefined

@@ -24,6 +24,10 @@ export function sha256(bytes: Uint8Array): Uint8Array {
   return nobleSha256(bytes)
 }
 
+export function sha256Into(bytes: Uint8Array, out: Uint8Array, at: number): void {
+  out.set(nobleSha256(bytes), at)
+}
+
 export function byteText(bytes: Uint8Array): string {
   return oneCharacterEach.decode(bytes)
 }

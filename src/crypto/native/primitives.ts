@@ -40,6 +40,8 @@ export interface Argon2Cost {
 export interface Native {
   /** @returns 32 bytes. */
   sha256(bytes: Uint8Array): Uint8Array
+  /** The same, written to 32 bytes from `at` on; `out` may be `bytes`. */
+  sha256Into(bytes: Uint8Array, out: Uint8Array, at: number): void
   /** A text of one character for each byte, which tells all bytes apart: a name for maps. Within one platform always the same. */
   byteText(bytes: Uint8Array): string
   /** Cryptographically secure random bytes. */
