@@ -72,6 +72,8 @@ export class ChainStore implements StateReader {
   readonly #store: KeyValueStore
   /** Values that were read, with what was written to them since: accounts that act, turns, quotas. The one used last is last. */
   readonly #read = new Map<string, StoredValue | undefined>()
+  /** How often values were written. */
+  #writes = 0
 
   constructor(store: KeyValueStore) {
     this.#store = store
@@ -154,8 +156,11 @@ export class ChainStore implements StateReader {
       this.#read.set(name, known)
       return known
     }
+    const writes = this.#writes
     const bytes = await this.storedBytes(namespace, key)
     const stored = bytes === undefined ? undefined : readOwnStateValue(bytes)
+    // What was written meanwhile may be newer than what was read.
+    if (writes !== this.#writes) return stored
     this.#read.set(name, stored)
     for (const oldest of this.#read.keys()) {
       if (this.#read.size <= STATE_VALUES_CACHED_MAX) break
@@ -166,12 +171,14 @@ export class ChainStore implements StateReader {
 
   /** These are in the store now. @param values - by `stateKeyName`. */
   written(values: ReadonlyMap<string, StoredValue | undefined>): void {
+    this.#writes++
     // Most are written once and not read soon; those that are read again find their way here by that.
     for (const [name, value] of values) if (this.#read.has(name)) this.#read.set(name, value)
   }
 
   /** The store is another one now. */
   changed(): void {
+    this.#writes++
     this.#read.clear()
   }
 

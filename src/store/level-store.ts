@@ -195,7 +195,7 @@ export class LevelStore implements KeyValueStore {
 }
 
 async function openDatabase(dir: string): Promise<Database> {
-  const db: Database = new ClassicLevel(dir, { ...ENCODING, maxOpenFiles: STORE_LEVEL_FILES_MAX })
+  const db: Database = new ClassicLevel(dir, { ...ENCODING, maxOpenFiles: STORE_LEVEL_FILES_MAX, compression: false })
   try {
     await db.open()
     return db

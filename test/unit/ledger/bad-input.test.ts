@@ -93,6 +93,8 @@ describe('a block by a leader who follows no rule', () => {
     )
     if (at === undefined) throw new Error('the institution has had a transaction')
     await chain.store.batch([{ key: at.key, value: encodeStateValue({ version: 1, value: left }) }])
+    // A running chain keeps what it has read.
+    await chain.reopen()
     expect(await blockOf([tx.bytes])).toBe('BLOCK_TX_INADMISSIBLE TX_QUOTA_EXHAUSTED')
   })
 
