@@ -59,6 +59,7 @@ export interface BlockTreeDeps {
 /** A block that has just become part of the chain. */
 export interface AcceptedBlock {
   readonly final: FinalHeader
+  readonly bodyBytes: Uint8Array
   readonly txs: readonly SignedTx[]
   readonly receipts: readonly Receipt[]
 }
@@ -290,7 +291,7 @@ export class BlockTree {
   }
 
   async #commit(pending: PendingBlock, certificate: Certificate): Promise<void> {
-    const { executed, header, headerBytes, id } = pending
+    const { bodyBytes, executed, header, headerBytes, id } = pending
     const certificateBytes = encodeCertificate(certificate)
     await this.#deps.store.write(finalWrites(pending, certificateBytes))
     this.#deps.store.written(executed.values)
@@ -300,6 +301,6 @@ export class BlockTree {
     this.#state = pending.after
     this.#pending.finalized(id)
     const { receipts, txs } = executed
-    this.#deps.onFinal({ final: { id, header, certificate, headerBytes, certificateBytes }, txs, receipts })
+    this.#deps.onFinal({ final: { id, header, certificate, headerBytes, certificateBytes }, bodyBytes, txs, receipts })
   }
 }

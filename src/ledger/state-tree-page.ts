@@ -286,10 +286,6 @@ export function decodeRoot(bytes: Uint8Array, version: number): Slot | 'damaged'
   return bytes.length === HASH_BYTES ? { kind: 'link', hash: bytes, version } : 'damaged'
 }
 
-export function isSameNode(one: PageNode, other: PageNode): boolean {
-  return equals(nodeHash(one), nodeHash(other))
-}
-
 /** Of 16 bits. */
 function count(bits: number): number {
   const pairs = bits - ((bits >> 1) & 0x5555)

@@ -10,6 +10,8 @@
  */
 import { createHash } from 'node:crypto'
 import { type GossipSub, TopicValidatorResult } from '@chainsafe/libp2p-gossipsub'
+import { equals } from 'uint8arrays/equals'
+import { CodecError } from '../core/codec.ts'
 import { CodedError } from '../core/coded-error.ts'
 import { FINAL_HEADER_BYTES_MAX, GOSSIP_IGNORED_MS, GOSSIP_VERDICTS_MAX } from '../core/limits.ts'
 import type { Log } from '../core/ports.ts'
@@ -42,6 +44,8 @@ export class HeaderGossip {
   readonly #topic: string
   /** By the hash of the message, oldest first. */
   readonly #judged = new Map<string, Promise<Judged>>()
+  /** Id of what this peer published last. */
+  #published: Uint8Array | undefined
 
   constructor(deps: HeaderGossipDeps, options: { chain: string }) {
     this.#deps = deps
@@ -50,7 +54,8 @@ export class HeaderGossip {
 
   start(): void {
     // Ids and validator first: no window in which an unchecked header is relayed.
-    this.#deps.gossipIds.set(this.#topic, async (bytes) => (await this.#judge(bytes)).id)
+    // The same block with another quorum's certificate: gossipsub drops it as one that it has, and no signature is looked at.
+    this.#deps.gossipIds.set(this.#topic, async (bytes) => this.#publishedId(bytes) ?? (await this.#judge(bytes)).id)
     this.#deps.pubsub.topicValidators.set(this.#topic, async (_peer, message) => {
       return RESULT_OF[(await this.#judge(message.data)).verdict]
     })
@@ -80,8 +85,23 @@ export class HeaderGossip {
     if (bytes.length > FINAL_HEADER_BYTES_MAX) {
       throw new GossipError({ code: 'GOSSIP_TOO_LARGE', bytes: bytes.length, bytesMax: FINAL_HEADER_BYTES_MAX })
     }
-    this.#keep(hashOf(bytes).toString('base64'), Promise.resolve({ verdict: 'accept', id: this.#deps.idOf(bytes) }))
+    const id = this.#deps.idOf(bytes)
+    this.#keep(hashOf(bytes).toString('base64'), Promise.resolve({ verdict: 'accept', id }))
+    this.#published = id
     return (await this.#deps.pubsub.publish(this.#topic, bytes)).recipients.length
+  }
+
+  /** The id of the message, where it is about the block that was published last. */
+  #publishedId(bytes: Uint8Array): Uint8Array | undefined {
+    if (this.#published === undefined || bytes.length > FINAL_HEADER_BYTES_MAX) return undefined
+    try {
+      const id = this.#deps.idOf(bytes)
+      return equals(id, this.#published) ? id : undefined
+    } catch (error) {
+      // No header: judged as any other.
+      if (error instanceof CodecError) return undefined
+      throw error
+    }
   }
 
   #judge(bytes: Uint8Array): Promise<Judged> {

@@ -342,23 +342,19 @@ export class LedgerNode {
 
   /** A block is final: its parts can be fetched by CID from here now. */
   #onBlock(block: AcceptedBlock): void {
-    const { chain, log, mempool, store } = this.#deps
-    const { final, txs } = block
+    const { log, mempool, store } = this.#deps
+    const { bodyBytes, final, txs } = block
     mempool.committed(txs, final.header.timeMs)
     this.#recent.add(block)
     if (final.header.nextValidators !== undefined) this.#handOver.now()
-    const keep = async (): Promise<void> => {
-      const body = await chain.reader.bodyAt(final.header.height)
-      if (body === undefined) return
-      await store.write([
-        { digest: final.id.multihash.digest, parts: [final.headerBytes] },
-        { digest: final.header.body.multihash.digest, parts: [body.bytes] },
-      ])
-    }
+    const parts = [
+      { digest: final.id.multihash.digest, parts: [final.headerBytes] },
+      { digest: final.header.body.multihash.digest, parts: [bodyBytes] },
+    ]
     // The chain's own store has them durably; a full block store only means that others fetch them elsewhere.
-    this.#offered = keep().catch((error: unknown) =>
-      log.warn({ err: error }, 'a block of the ledger was not kept for others'),
-    )
+    this.#offered = store
+      .write(parts)
+      .catch((error: unknown) => log.warn({ err: error }, 'a block of the ledger was not kept for others'))
     log.info({ height: final.header.height, block: final.id.toString(), txs: txs.length }, 'block final')
   }
 
