@@ -26,6 +26,7 @@ import {
   stateKeyName,
   uint64Bytes,
 } from './state.ts'
+import { namespacePrefix } from './state-proof.ts'
 import { type ValidatorSet, validatorList } from './validators.ts'
 
 export const CHAIN_STORE_FORMAT = 1
@@ -289,8 +290,12 @@ function nodeKey({ index, level }: NodePosition): Uint8Array {
 }
 
 function stateKey(namespace: string, key: Uint8Array): Uint8Array {
-  const name = utf8.encode(namespace)
-  return keyOf(STATE, new Uint8Array([name.length]), name, key)
+  const name = namespacePrefix(namespace)
+  const stored = new Uint8Array(1 + name.length + key.length)
+  stored.set(STATE)
+  stored.set(name, 1)
+  stored.set(key, 1 + name.length)
+  return stored
 }
 
 /** The first key after all those that start with `prefix`, whose first byte is below 0xff. */

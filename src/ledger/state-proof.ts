@@ -39,6 +39,9 @@ const INNER_INPUT = new Uint8Array(1 + 2 * HASH_BYTES).fill(0x01, 0, 1)
 /** 256 siblings of 34 bytes, and a leaf. */
 const PROOF_BYTES_MAX = 16 * 1024
 const utf8 = new TextEncoder()
+/** A chain has about twenty namespaces; other names, such as a proof may hold, are not kept. */
+const NAMESPACES_KEPT_MAX = 64
+const namespacesKept = new Map<string, Uint8Array>()
 
 const stateProof: Decoder<StateProof> = object({
   siblings: list(nullable(digest), 0, TREE_DEPTH),
@@ -52,8 +55,21 @@ const stateProof: Decoder<StateProof> = object({
  * @param namespace - 1 to 32 ASCII characters.
  */
 export function treeKey(namespace: string, key: Uint8Array): Uint8Array {
+  const name = namespacePrefix(namespace)
+  const input = new Uint8Array(name.length + key.length)
+  input.set(name)
+  input.set(key, name.length)
+  return sha256(input)
+}
+
+/** The length of a namespace in one byte, and its name: what its keys begin with where they are hashed or stored. */
+export function namespacePrefix(namespace: string): Uint8Array {
+  const known = namespacesKept.get(namespace)
+  if (known !== undefined) return known
   const name = utf8.encode(namespace)
-  return sha256(concat([new Uint8Array([name.length]), name, key]))
+  const prefix = concat([new Uint8Array([name.length]), name])
+  if (namespacesKept.size < NAMESPACES_KEPT_MAX) namespacesKept.set(namespace, prefix)
+  return prefix
 }
 
 export function treeLeafHash(key: Uint8Array, valueHash: Uint8Array): Uint8Array {
