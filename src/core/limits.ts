@@ -320,6 +320,75 @@ export const BLOCK_HAVE_TIMEOUT_MS = 2_000
 /** After the first "I have it", others get this long to join the list. */
 export const BLOCK_HAVE_GRACE_MS = 50
 
+/** A request to take a column of an extent: its map, where it is known, and some numbers. */
+export const SHARD_RESERVE_BYTES_MAX = EXTENT_MAP_BYTES_MAX + 4 * 1024
+/** Answers of a holder: a bit for each shard and copy, or a fault. */
+export const SHARD_ANSWER_BYTES_MAX = 8 * 1024
+/** Columns that are pushed over one connection at once: extents of a few objects. */
+export const SHARD_STREAMS_PER_CONNECTION_MAX = 16
+/** Columns that a holder receives at once from everybody; the others are told to come again. */
+export const SHARD_STREAMS_MAX = 64
+/** Received for one column and not yet durable: three shards, so that the disk has one while the next is checked. */
+export const SHARD_STREAM_BYTES_HELD = 3 * SEGMENT_BYTES
+/** The same over all columns; beyond it all of them wait. */
+export const SHARD_BYTES_HELD_MAX = 48 * SEGMENT_BYTES
+/** A sender that says nothing for so long loses its stream: less than it waits itself for a slow holder of another column would be wrong. */
+export const SHARD_SENDER_SILENT_MS = 60_000
+/** A holder answers a reservation within this, or is passed over. */
+export const SHARD_RESERVE_TIMEOUT_MS = 10_000
+/** A holder that stores nothing for so long, while others do, loses its column: repair brings it there later. */
+export const SHARD_STALL_MS = 10_000
+/** A holder checks the map and signs within this: it has everything by then. */
+export const SHARD_FINISH_TIMEOUT_MS = 30_000
+/** A receipt that holds for less is of no use: the commit must become final before. */
+export const SHARD_EXPIRY_MS_MIN = 60_000
+/** The longest that a column is kept without the ledger naming it; a day in which the ledger may stand still. */
+export const SHARD_EXPIRY_MS_MAX = 24 * 60 * 60 * 1_000
+/** Columns that one peer keeps staged: a day of a thousand objects an hour. Each is a record of 200 bytes, held in memory. */
+export const STAGED_COLUMNS_MAX = 65_536
+/** Beyond its expiry a staged column is kept for so long: a commit that was final just before is known by then. */
+export const STAGED_GRACE_MS = 60 * 60 * 1_000
+
+/** So long a daemon waits for a transaction of its own; in good times it takes a second. */
+export const INSTITUTION_TX_WAIT_MS = 60_000
+/** Turns that are tried for one transaction: those before may wait for a block though this daemon, started anew, doesn't know. */
+export const TX_SUBMIT_TRIES = 64
+/** First pause before an offer that no validator took is made again: a daemon connects to the others within that. */
+export const OFFER_RETRY_MS_MIN = 250
+/** Longest such pause: a validator that came back is found within that. */
+export const OFFER_RETRY_MS_MAX = 2_000
+/** How often a peer looks whether its offer still stands on the ledger. */
+export const OFFER_CHECK_MS = 10_000
+/** Less room than this is not offered: a column of one extent may have half of it. */
+export const OFFER_BYTES_MIN = 64 * SEGMENT_BYTES
+/** An offer is renewed when the room differs by more than this part: a smaller change moves no data worth its cost. */
+export const OFFER_CHANGE_RATIO = 0.05
+/** So long the storage peers must have stayed the same before a table is planned for them: those of a new network come within seconds. */
+export const LAYOUT_SETTLE_MS = 5_000
+/** Each active storage peer waits so much longer than the one before it: one of them submits, the others see that it is done. */
+export const LAYOUT_TURN_MS = 3_000
+/** After a refusal the layout is looked at again no sooner. */
+export const LAYOUT_RETRY_MS = 10_000
+/** Objects that are placed at once: one fills the line, a second one hides the round trips of small ones. */
+export const PLACEMENTS_AT_ONCE = 2
+/** Shards that are read, coded and on their way for one extent: hides a round trip and a sync of the disk; bounds the memory. */
+export const PUSH_WINDOW_BYTES = 48 * SEGMENT_BYTES
+/** First pause before an object that could not be placed is tried again. */
+export const PLACEMENT_RETRY_MS_MIN = 250
+/** Longest such pause: a peer that came back is used within that. */
+export const PLACEMENT_RETRY_MS_MAX = 60_000
+/** How long receipts of a placement hold, in block time: the longest that a commit may take. */
+export const PLACEMENT_RECEIPT_MS = 6 * 60 * 60 * 1_000
+/** Buffers of 1 MiB kept while objects are placed: a window of each. */
+export const PLACEMENT_BUFFERS_KEPT = (PLACEMENTS_AT_ONCE * PUSH_WINDOW_BYTES) / SEGMENT_BYTES
+/** Extents in one commit, in bytes: leaves room for the envelope in `TX_LARGE_BYTES_MAX`. */
+export const COMMIT_BYTES = 56 * 1024
+/** The CLI asks how far a placement is after this, then ever less often. */
+export const PLACEMENT_POLL_MS_MIN = 25
+export const PLACEMENT_POLL_MS_MAX = 500
+/** Objects that wait to be placed: a week of a large institution whose network is down. */
+export const PLACEMENTS_MAX = 262_144
+
 /** Waiting for one validator, in bytes: two of the largest messages and the votes around them. The oldest go first. */
 export const CONSENSUS_QUEUE_BYTES_MAX = 8 * 1024 * 1024
 /** The same by number: votes and certificates of more views than anyone sends again at once. */

@@ -79,6 +79,36 @@ export const p2pFaults = {
     http: 504,
     exit: EXIT.unavailable,
   },
+  SHARD_FRAME_MALFORMED: {
+    says: 'A frame of the shard protocol is broken: {field}.',
+    todo: 'The other peer runs a faulty or a different version; compare versions with its operator.',
+    http: 502,
+    exit: EXIT.integrity,
+  },
+  SHARD_STREAMS_TOO_MANY: {
+    says: 'This peer receives {streamsMax} columns already.',
+    todo: 'Nothing: the sender asks again by itself.',
+    http: 503,
+    exit: EXIT.capacity,
+  },
+  SHARD_REFUSED: {
+    says: 'The peer {peer} does not take the column: {reason}.',
+    todo: 'Look that code up in docs/faults.md. The object is placed without that peer where enough others take theirs.',
+    http: 409,
+    exit: EXIT.conflict,
+  },
+  SHARD_HOLDER_GONE: {
+    says: 'The peer {peer} does not hold its column: {reason}.',
+    todo: 'Nothing: the object is placed without it where enough others take theirs, and repaired when it is back.',
+    http: 503,
+    exit: EXIT.unavailable,
+  },
+  SHARD_HOLDER_SILENT: {
+    says: 'The peer {peer} has stored nothing for {silentMs} ms.',
+    todo: 'Nothing: the object is placed without it where enough others take theirs. Look at its disk and its line.',
+    http: 504,
+    exit: EXIT.unavailable,
+  },
   CONSENSUS_FRAME_MALFORMED: {
     says: 'The validator {peer} sent a consensus frame of {bytes} bytes; 1 to {bytesMax} are accepted. Its stream was ended.',
     todo: 'The other peer runs a faulty or a different version; compare versions with its operator.',

@@ -11,6 +11,9 @@ export const SNAPSHOT_PROTOCOL = '/apotheca/snapshot/1'
 /** Votes and proposals between validators, one long-lived stream each way; docs/spec/consensus-stream.md. */
 export const CONSENSUS_PROTOCOL = '/apotheca/consensus/1'
 
+/** A column of an extent, pushed to who is to hold it; docs/spec/shard-push.md. */
+export const SHARDS_PROTOCOL = '/apotheca/shards/1'
+
 /** Gossip topic of final headers; docs/spec/header-gossip.md. */
 export function headersTopic(chain: string): string {
   return `/apotheca/${chain}/headers/1`

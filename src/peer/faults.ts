@@ -17,6 +17,21 @@ export type PeerFault =
   | { code: 'OBJECT_INCOMPLETE'; cid: string }
   | { code: 'OBJECT_NOT_PLACED'; cid: string }
   | { code: 'OBJECT_SIZE_LIES'; said: number; bytes: number }
+  | { code: 'SHARD_WRONG_CHAIN'; chain: string }
+  | { code: 'SHARD_EXPIRY'; expiresMs: number; earliestMs: number; latestMs: number }
+  | { code: 'SHARD_NOT_ASSIGNED'; column: number; peer: string }
+  | { code: 'SHARD_MAP_DIFFERS'; field: string }
+  | { code: 'SHARD_ALTERED'; column: number; stripe: number }
+  | { code: 'SHARD_ORDER'; stripe: number; after: number }
+  | { code: 'SHARD_OVERRUN'; bytes: number; reservedBytes: number }
+  | { code: 'SHARD_COLUMN_INCOMPLETE'; column: number; stripe: number }
+  | { code: 'SHARD_COPY_MISSING'; digest: string }
+  | { code: 'SHARD_RECEIPT_WRONG'; column: number }
+  | { code: 'STAGED_TOO_MANY'; columnsMax: number }
+  | { code: 'PLACEMENT_SEGMENT_MISSING' }
+  | { code: 'PLACEMENT_NO_TABLE' }
+  | { code: 'PLACEMENTS_TOO_MANY'; jobsMax: number }
+  | { code: 'OBJECT_NOT_SMALL'; bytes: number; bytesMax: number }
   | { code: 'LEDGER_NO_VALIDATOR'; institutions: string }
   | { code: 'LEDGER_UNKNOWN'; what: string }
   | { code: 'LEDGER_DIFFERS'; reason: string }
@@ -130,6 +145,108 @@ export const peerFaults = {
     todo: 'Correct the manifest.',
     http: 422,
     exit: EXIT.integrity,
+  },
+  SHARD_WRONG_CHAIN: {
+    says: 'The column is for another chain, {chain}.',
+    todo: 'Compare the genesis of both peers: they are members of two consortiums.',
+    http: 409,
+    exit: EXIT.conflict,
+  },
+  SHARD_EXPIRY: {
+    says: 'The receipt is to hold until {expiresMs}; by block time {earliestMs} to {latestMs} are possible.',
+    todo: 'Nothing: the sender asks again by itself. If it stays so, one of the two peers does not follow the ledger.',
+    http: 409,
+    exit: EXIT.conflict,
+  },
+  SHARD_NOT_ASSIGNED: {
+    says: 'By the placement table here, column {column} of that extent belongs to {peer}.',
+    todo: 'Nothing: the sender asks again by itself when both peers know the same table.',
+    http: 409,
+    exit: EXIT.conflict,
+  },
+  SHARD_MAP_DIFFERS: {
+    says: 'The extent map does not fit what it came with: {field}.',
+    todo: 'The sender is at fault: report it, with the versions of both peers.',
+    http: 422,
+    exit: EXIT.integrity,
+  },
+  SHARD_ALTERED: {
+    says: 'A shard of column {column} (stripe {stripe}; -1: a copy) is not what its hashes say. Nothing was stored of it.',
+    todo: 'The sender sends it again by itself. Look at the health of its disk and memory.',
+    http: 422,
+    exit: EXIT.integrity,
+  },
+  SHARD_ORDER: {
+    says: 'The shard of stripe {stripe} came after that of stripe {after}.',
+    todo: 'The sender is at fault: report it, with the versions of both peers.',
+    http: 400,
+    exit: EXIT.usage,
+  },
+  SHARD_OVERRUN: {
+    says: 'The column has at least {bytes} bytes; room for {reservedBytes} was reserved.',
+    todo: 'The sender is at fault: report it, with the versions of both peers.',
+    http: 413,
+    exit: EXIT.usage,
+  },
+  SHARD_COLUMN_INCOMPLETE: {
+    says: 'The shard of stripe {stripe} of column {column} is not here.',
+    todo: 'Nothing: the sender asks again by itself what is missing.',
+    http: 409,
+    exit: EXIT.conflict,
+  },
+  SHARD_COPY_MISSING: {
+    says: 'The block with SHA-256 {digest}, which every holder of the extent keeps, is not here.',
+    todo: 'Nothing: the sender asks again by itself what is missing.',
+    http: 409,
+    exit: EXIT.conflict,
+  },
+  SHARD_RECEIPT_WRONG: {
+    says: 'The receipt for column {column} is not a signature of its holder under what it was given.',
+    todo: 'The object is placed without that peer where enough others take their columns. Tell its operator.',
+    http: 502,
+    exit: EXIT.integrity,
+  },
+  EXTENT_HOLDERS_TOO_FEW: {
+    says: 'Extent {index} has {columns} holders; {needed} are needed. Missing: {missing}.',
+    todo: 'Nothing: the peer tries again by itself. Look at those members with "apotheca peer status".',
+    http: 503,
+    exit: EXIT.unavailable,
+  },
+  TX_UNDECIDED: {
+    says: 'The transaction {tx} of this institution is neither final nor refused after {waitedMs} ms.',
+    todo: 'Nothing: the peer tries again by itself. Look at "apotheca peer status" for what holds up the ledger.',
+    http: 503,
+    exit: EXIT.unavailable,
+  },
+  PLACEMENT_SEGMENT_MISSING: {
+    says: 'A block of the object is not in the store of this peer any more.',
+    todo: 'Store the object again; look at the health of the disk.',
+    http: 500,
+    exit: EXIT.integrity,
+  },
+  PLACEMENT_NO_TABLE: {
+    says: 'The ledger has no placement table.',
+    todo: 'Nothing: the peer places the object by itself when there is one.',
+    http: 503,
+    exit: EXIT.unavailable,
+  },
+  PLACEMENTS_TOO_MANY: {
+    says: 'There are {jobsMax} objects already that wait to be placed on the network.',
+    todo: 'Look at "apotheca peer status" for members that are away; store more when they are back.',
+    http: 503,
+    exit: EXIT.capacity,
+  },
+  OBJECT_NOT_SMALL: {
+    says: 'Critical objects have at most {bytesMax} bytes in all; this one has {bytes}.',
+    todo: 'Store it without --critical.',
+    http: 413,
+    exit: EXIT.capacity,
+  },
+  STAGED_TOO_MANY: {
+    says: 'This peer already keeps {columnsMax} columns that the ledger does not name yet.',
+    todo: 'Nothing: those that are not named in time are given up, and the sender asks again.',
+    http: 503,
+    exit: EXIT.capacity,
   },
   LEDGER_NO_VALIDATOR: {
     says: 'No validator answers; validators are in: {institutions}.',

@@ -25,6 +25,7 @@ import { type Decoded, byteString, cid, integer, list, literal, object } from '.
 import { DAG_CBOR, DAG_PB, RAW, cborCid } from '../crypto/hash.ts'
 import { inclusionProof, merkleRoot } from '../crypto/merkle.ts'
 import { shardEntry } from '../domain/audit-proof.ts'
+import type { ExtentFacts } from '../domain/shard-receipt.ts'
 import type { Extent } from '../domain/storage-state.ts'
 import { type Stripe, shardAt, stripesOf } from './stripes.ts'
 
@@ -214,6 +215,13 @@ export function checkExtentMap(map: ExtentMap, extent: Extent): void {
   if (wrong !== undefined) {
     throw new ExtentMapError({ code: 'EXTENT_MAP_NOT_OF_EXTENT', map: extent.map.toString(), field: wrong[0] })
   }
+}
+
+/** What the ledger is told of an extent, and what its receipts sign. @param link - CID of the map. */
+export function extentFacts(map: ExtentMap, link: CID): ExtentFacts {
+  const { code, index, manifest } = map.fields
+  const { segments } = map
+  return { manifest, index, map: link, root: map.root(), ...code, segments, columns: map.columnBytes() }
 }
 
 function entryOf(all: Uint8Array, number: number): Uint8Array {

@@ -29,6 +29,7 @@ import { samples } from '../ledger/samples.ts'
 import { bucketDecoders } from './bucket-decoders.ts'
 import { frameDecoders } from './frame-decoders.ts'
 import { peerDecoders } from './peer-decoders.ts'
+import { shardDecoders } from './shard-decoders.ts'
 import { storedDecoders } from './stored-decoders.ts'
 
 export interface FuzzedDecoder {
@@ -155,6 +156,7 @@ export async function fuzzedDecoders(): Promise<readonly FuzzedDecoder[]> {
       },
     },
     ...frameDecoders(),
+    ...shardDecoders(),
     ...peerDecoders(valid),
     ...storedDecoders(),
     ...bucketDecoders(),

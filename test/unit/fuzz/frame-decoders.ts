@@ -13,7 +13,7 @@ import type { FuzzedDecoder } from './decoders.ts'
 const FRAME_BYTES_MAX = 1_000
 
 /** Cuts bytes at places that depend on the bytes: the same ones are cut the same way. */
-function* piecesOf(bytes: Uint8Array): Generator<Uint8Array> {
+export function* piecesOf(bytes: Uint8Array): Generator<Uint8Array> {
   let at = 0
   while (at < bytes.length) {
     const length = 1 + ((bytes[at] ?? 0) % 17)
@@ -23,7 +23,7 @@ function* piecesOf(bytes: Uint8Array): Generator<Uint8Array> {
 }
 
 /** Whole frames, and what is left of the bytes: half a frame, which nobody was told of. */
-function withRest(parts: readonly Uint8Array[], bytes: Uint8Array): Uint8Array {
+export function withRest(parts: readonly Uint8Array[], bytes: Uint8Array): Uint8Array {
   const whole = Buffer.concat(parts)
   return new Uint8Array(Buffer.concat([whole, bytes.subarray(whole.length)]))
 }

@@ -1,0 +1,225 @@
+/**
+ * Takes columns of extents that the placement table gives to this peer, checks them against what they claim to be, keeps them
+ * durably, and signs for them. What it signed for it keeps until the ledger can't name it any more, or as long as it does.
+ *
+ * A receipt is this peer's word, by which it will be audited. So nothing is signed that was not computed here: SHA-256 and audit root of
+ * every shard are, also of those that were here before.
+ *
+ * @see docs/spec/shard-push.md, docs/spec/shard-receipt.md
+ */
+import type { CID } from 'multiformats/cid'
+import { equals } from 'uint8arrays/equals'
+import { toString } from 'uint8arrays/to-string'
+import { SHARD_EXPIRY_MS_MAX, SHARD_EXPIRY_MS_MIN } from '../core/limits.ts'
+import type { Signer } from '../core/ports.ts'
+import { sha256 } from '../crypto/hash.ts'
+import { type ShardReceipt, signReceipt } from '../domain/shard-receipt.ts'
+import type { Chain } from '../ledger/chain.ts'
+import type { PeerIdText } from '../ledger/fields.ts'
+import type { ColumnTaker, ReceivedBlock, ReservedColumn } from '../p2p/shard-server.ts'
+import { type Reserve, bitsOf } from '../p2p/shard-messages.ts'
+import { auditRoot } from '../shards/audit-tree.ts'
+import { type ExtentMap, type Shard, decodeExtentMap, encodeExtentMap, extentFacts } from '../shards/extent-map.ts'
+import type { Code } from '../shards/stripes.ts'
+import type { Blocks } from '../store/blocks.ts'
+import { PeerError } from './faults.ts'
+import type { StagedColumns } from './staged-columns.ts'
+
+/** Who should hold the columns of an extent, by the table that this peer knows now. */
+export type AssignedPeers = (
+  extent: { readonly manifest: CID; readonly index: number },
+  code: Code,
+) => Promise<readonly (PeerIdText | undefined)[] | undefined>
+
+export interface ShardHolderDeps {
+  readonly chain: Pick<Chain, 'id' | 'head'>
+  readonly store: Blocks
+  readonly staged: StagedColumns
+  /** Of the peer's own (libp2p) key. */
+  readonly signer: Signer
+  readonly peer: PeerIdText
+  readonly assigned: AssignedPeers
+  /** Told of blocks before they are kept here, so that no open upload takes them away again. */
+  readonly claim: (digests: readonly Uint8Array[]) => void
+}
+
+export class ShardHolder implements ColumnTaker {
+  readonly #deps: ShardHolderDeps
+  /** Reserved and not yet written. */
+  #reservedBytes = 0
+
+  constructor(deps: ShardHolderDeps) {
+    this.#deps = deps
+  }
+
+  /**
+   * @throws {PeerError} `SHARD_WRONG_CHAIN`, `SHARD_EXPIRY`, `SHARD_NOT_ASSIGNED`, `SHARD_MAP_DIFFERS`, `STAGED_TOO_MANY`;
+   *   {StoreError} `STORE_FULL` with its numbers; {CodecError}, {ExtentMapError} for a map that is none
+   */
+  async reserve(request: Reserve): Promise<ReservedColumn> {
+    const { chain, staged, store } = this.#deps
+    const { bytes, column, expiresMs, index, manifest } = request
+    if (request.chain.toString() !== chain.id) {
+      throw new PeerError({ code: 'SHARD_WRONG_CHAIN', chain: request.chain.toString() })
+    }
+    const blockTimeMs = chain.head.timeMs
+    if (expiresMs < blockTimeMs + SHARD_EXPIRY_MS_MIN || expiresMs > blockTimeMs + SHARD_EXPIRY_MS_MAX) {
+      const [earliestMs, latestMs] = [blockTimeMs + SHARD_EXPIRY_MS_MIN, blockTimeMs + SHARD_EXPIRY_MS_MAX]
+      throw new PeerError({ code: 'SHARD_EXPIRY', expiresMs, earliestMs, latestMs })
+    }
+    await this.#checkAssigned(request)
+    const map = request.map === undefined ? undefined : decodeExtentMap(request.map)
+    if (map !== undefined) checkMapOf(map, request)
+    const shards = map?.shardsOfColumn(column)
+    const held = shards?.map((shard) => store.size(shard.digest) === shard.bytes) ?? []
+    const missingBytes = shards?.reduce((sum, shard, at) => sum + (held[at] === true ? 0 : shard.bytes), 0) ?? bytes
+    // Before the check: a reservation that is looked at meanwhile counts this one.
+    this.#reservedBytes += missingBytes
+    let leftBytes = missingBytes
+    const use = (used: number): void => {
+      const part = Math.min(used, leftBytes)
+      leftBytes -= part
+      this.#reservedBytes -= part
+    }
+    try {
+      await store.checkRoom(this.#reservedBytes)
+      const link = map === undefined ? {} : { map: encodeExtentMap(map).cid }
+      await staged.note({ manifest, index, column, bytes, expiresMs, ...link })
+    } catch (error) {
+      use(missingBytes)
+      throw error
+    }
+    const copies = map?.fields.copies.map(({ cid, bytes: of }) => store.size(cid.multihash.digest) === of) ?? []
+    return new HeldColumn(this.#deps, request, { map, held: bitsOf([...held, ...copies]), use })
+  }
+
+  async #checkAssigned({ code, column, index, manifest }: Reserve): Promise<void> {
+    const row = await this.#deps.assigned({ manifest, index }, code)
+    const peer = row?.[column]
+    if (peer !== this.#deps.peer) throw new PeerError({ code: 'SHARD_NOT_ASSIGNED', column, peer: peer ?? 'nobody' })
+  }
+}
+
+interface Received {
+  readonly digest: Uint8Array
+  readonly audit: Uint8Array
+  readonly bytes: number
+}
+
+/** One column on its way in. */
+class HeldColumn implements ReservedColumn {
+  readonly held: Uint8Array
+  readonly #deps: ShardHolderDeps
+  readonly #request: Reserve
+  readonly #map: ExtentMap | undefined
+  readonly #use: (bytes: number) => void
+  readonly #shards = new Map<number, Received>()
+  #lastStripe = -1
+  #bytes = 0
+
+  constructor(
+    deps: ShardHolderDeps,
+    request: Reserve,
+    known: { readonly map: ExtentMap | undefined; readonly held: Uint8Array; readonly use: (bytes: number) => void },
+  ) {
+    this.#deps = deps
+    this.#request = request
+    this.#map = known.map
+    this.held = known.held
+    this.#use = known.use
+  }
+
+  /** @throws {PeerError} `SHARD_ALTERED`, `SHARD_ORDER`, `SHARD_OVERRUN`; faults of the store */
+  async store(blocks: readonly ReceivedBlock[]): Promise<void> {
+    for (const block of blocks) this.#check(block)
+    const { claim, store } = this.#deps
+    claim(blocks.map(({ digest }) => digest))
+    await store.write(blocks.map(({ bytes, digest }) => ({ digest, parts: [bytes] })))
+    this.#use(blocks.reduce((sum, { bytes, kind }) => sum + (kind === 'shard' ? bytes.length : 0), 0))
+  }
+
+  /**
+   * @throws {PeerError} `SHARD_MAP_DIFFERS`, `SHARD_COLUMN_INCOMPLETE`; {CodecError}, {ExtentMapError} for a map that is none;
+   *   faults of the store
+   */
+  async finish(bytes: Uint8Array): Promise<ShardReceipt> {
+    const { chain, signer, staged, store } = this.#deps
+    const { column, expiresMs, index, manifest } = this.#request
+    const map = this.#map ?? decodeExtentMap(bytes)
+    checkMapOf(map, this.#request)
+    const shards = map.shardsOfColumn(column)
+    for (const shard of shards) await this.#checkShard(shard)
+    const extra = [...this.#shards.keys()].find((stripe) => !shards.some((shard) => shard.stripe === stripe))
+    if (extra !== undefined) throw new PeerError({ code: 'SHARD_MAP_DIFFERS', field: `stripe ${extra}` })
+    const block = encodeExtentMap(map)
+    const copies = map.fields.copies.map(({ cid }) => cid.multihash.digest)
+    this.#deps.claim([block.cid.multihash.digest, ...shards.map(({ digest }) => digest), ...copies])
+    await store.write([{ digest: block.cid.multihash.digest, parts: [block.bytes] }])
+    const columnBytes = shards.reduce((sum, shard) => sum + shard.bytes, 0)
+    await staged.note({ manifest, index, column, bytes: columnBytes, expiresMs, map: block.cid })
+    // Looked at again now that nobody may remove them any more: what was here before may have gone meanwhile.
+    this.#checkHere(map, shards)
+    return signReceipt(signer, chain.id, { extent: extentFacts(map, block.cid), column, expiresMs })
+  }
+
+  end(): void {
+    this.#use(Number.MAX_SAFE_INTEGER)
+  }
+
+  #check(block: ReceivedBlock): void {
+    const { column } = this.#request
+    if (!equals(sha256(block.bytes), block.digest)) {
+      throw new PeerError({ code: 'SHARD_ALTERED', column, stripe: block.kind === 'shard' ? block.stripe : -1 })
+    }
+    if (block.kind === 'copy') return
+    const { audit, bytes, digest, stripe } = block
+    if (!equals(auditRoot(bytes), audit)) throw new PeerError({ code: 'SHARD_ALTERED', column, stripe })
+    if (stripe <= this.#lastStripe) throw new PeerError({ code: 'SHARD_ORDER', stripe, after: this.#lastStripe })
+    this.#lastStripe = stripe
+    this.#bytes += bytes.length
+    if (this.#bytes > this.#request.bytes) {
+      throw new PeerError({ code: 'SHARD_OVERRUN', bytes: this.#bytes, reservedBytes: this.#request.bytes })
+    }
+    this.#shards.set(stripe, { digest, audit, bytes: bytes.length })
+  }
+
+  /** That a shard of the map is what came, or what was here before. */
+  async #checkShard({ audit, bytes, digest, stripe }: Shard): Promise<void> {
+    const received = this.#shards.get(stripe) ?? (await this.#readHeld(digest))
+    if (received === undefined) throw this.#incomplete(stripe)
+    const agrees = equals(received.digest, digest) && received.bytes === bytes && equals(received.audit, audit)
+    if (!agrees) throw new PeerError({ code: 'SHARD_MAP_DIFFERS', field: `stripe ${stripe}` })
+  }
+
+  async #readHeld(digest: Uint8Array): Promise<Received | undefined> {
+    const bytes = this.#map === undefined ? undefined : await this.#deps.store.read(digest)
+    return bytes === undefined ? undefined : { digest, audit: auditRoot(bytes), bytes: bytes.length }
+  }
+
+  #checkHere(map: ExtentMap, shards: readonly Shard[]): void {
+    const { store } = this.#deps
+    const gone = shards.find(({ digest }) => !store.has(digest))
+    if (gone !== undefined) throw this.#incomplete(gone.stripe)
+    for (const { bytes, cid } of map.fields.copies) {
+      const { digest } = cid.multihash
+      if (store.size(digest) !== bytes) {
+        throw new PeerError({ code: 'SHARD_COPY_MISSING', digest: toString(digest, 'base16') })
+      }
+    }
+  }
+
+  #incomplete(stripe: number): PeerError {
+    return new PeerError({ code: 'SHARD_COLUMN_INCOMPLETE', column: this.#request.column, stripe })
+  }
+}
+
+function checkMapOf(map: ExtentMap, { code, index, manifest }: Reserve): void {
+  const { fields } = map
+  const agree = {
+    manifest: fields.manifest.equals(manifest),
+    index: fields.index === index,
+    code: fields.code.data === code.data && fields.code.parity === code.parity,
+  }
+  const wrong = Object.entries(agree).find(([, holds]) => !holds)
+  if (wrong !== undefined) throw new PeerError({ code: 'SHARD_MAP_DIFFERS', field: wrong[0] })
+}

@@ -1,0 +1,302 @@
+// Two real hosts over TCP and a real block store; the ledger's part (who is assigned, what time it is) is given by the test.
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { CID } from 'multiformats/cid'
+import { equals } from 'uint8arrays/equals'
+import { describe, expect, test, vi } from 'vitest'
+import type { ChainId } from '../../../src/core/ids.ts'
+import { SEGMENT_BYTES, SHARD_EXPIRY_MS_MAX, STAGED_GRACE_MS } from '../../../src/core/limits.ts'
+import { DAG_CBOR, DAG_PB, digestCid, sha256 } from '../../../src/crypto/hash.ts'
+import { softwareSigner } from '../../../src/crypto/signatures.ts'
+import { verifyReceipt } from '../../../src/domain/shard-receipt.ts'
+import type { PeerIdText } from '../../../src/ledger/fields.ts'
+import { hasBit, type Reserve } from '../../../src/p2p/shard-messages.ts'
+import { ShardPush, ShardPushError } from '../../../src/p2p/shard-push.ts'
+import { ShardServer } from '../../../src/p2p/shard-server.ts'
+import { ShardHolder } from '../../../src/peer/shard-holder.ts'
+import { StagedColumns } from '../../../src/peer/staged-columns.ts'
+import { auditRoot } from '../../../src/shards/audit-tree.ts'
+import { encodeParity } from '../../../src/shards/erasure.ts'
+import { ExtentMap, encodeExtentMap, extentFacts } from '../../../src/shards/extent-map.ts'
+import { BlockStore } from '../../../src/store/block-store.ts'
+import { MemoryStore } from '../../../src/store/memory-store.ts'
+import { membersOf, seedOf, startPeer } from '../p2p/test-peer.ts'
+
+const CHAIN = digestCid(DAG_CBOR, sha256(new Uint8Array([1]))).toString() as ChainId
+const NOW_MS = 1_800_000_000_000
+const signal = AbortSignal.timeout(120_000)
+
+interface Extent {
+  readonly map: ExtentMap
+  readonly blocks: ReadonlyMap<string, Uint8Array>
+  readonly copies: readonly Uint8Array[]
+}
+
+/** An extent of `segments` segments under 2+1, with bytes that depend on the seed. */
+function extentOf(seed: number, segments: number): Extent {
+  const code = { data: 2, parity: 1 }
+  const blocks = new Map<string, Uint8Array>()
+  const digests: Uint8Array[] = []
+  const audits: Uint8Array[] = []
+  const sizes = new Uint8Array(4 * segments)
+  const add = (bytes: Uint8Array): void => {
+    const digest = sha256(bytes)
+    blocks.set(String(digest), bytes)
+    digests.push(digest)
+    audits.push(auditRoot(bytes))
+  }
+  for (let first = 0; first < segments; first += 2) {
+    const data = Array.from({ length: Math.min(2, segments - first) }, (_, at) => {
+      const bytes = SEGMENT_BYTES - (first + at === segments - 1 ? 1_234 : 0)
+      new DataView(sizes.buffer).setUint32(4 * (first + at), bytes)
+      return new Uint8Array(bytes).fill(seed + first + at)
+    })
+    // A shortened stripe of one has as many parity shards as columns are left.
+    for (const shard of [...data, ...encodeParity(data, data.length === 2 ? 1 : 2)]) add(shard)
+  }
+  const copies = [new Uint8Array([seed, 1]), new Uint8Array([seed, 2])]
+  const manifest = digestCid(DAG_CBOR, sha256(new Uint8Array([seed])))
+  const map = ExtentMap.of({
+    version: 1,
+    manifest,
+    index: 0,
+    code,
+    sizes,
+    digests: new Uint8Array(Buffer.concat(digests)),
+    audits: new Uint8Array(Buffer.concat(audits)),
+    copies: copies.map((bytes) => ({ cid: digestCid(DAG_PB, sha256(bytes)), bytes: bytes.length })),
+  })
+  return { map, blocks, copies }
+}
+
+async function startNetwork(options: { capacityBytes?: number } = {}) {
+  const folder = await mkdtemp(join(tmpdir(), 'apotheca-shards-'))
+  const members = await membersOf('sender', 'holder')
+  const sender = await startPeer('sender', members)
+  const holder = await startPeer('holder', members)
+  await sender.host.dial(holder.host.getMultiaddrs())
+  const clock = { nowMs: () => Date.now() }
+  const { log } = holder
+  const { capacityBytes = 2 ** 32 } = options
+  const store = await BlockStore.open({ clock, log }, { dir: folder, capacityBytes, reserveFreeBytes: 0, fullRatio: 1 })
+  const state = new MemoryStore()
+  const staged = await StagedColumns.open(state)
+  const peer = holder.id as PeerIdText
+  const assigned: (PeerIdText | undefined)[] = [peer, peer, peer]
+  const chain = { id: CHAIN, head: { timeMs: NOW_MS } }
+  const taker = new ShardHolder({
+    chain: chain as never,
+    store,
+    staged,
+    signer: softwareSigner(seedOf('holder')),
+    peer,
+    assigned: async () => assigned as PeerIdText[],
+    claim: () => undefined,
+  })
+  const server = new ShardServer({ host: holder.host, taker, log })
+  await server.start()
+  return {
+    sender,
+    holder,
+    store,
+    state,
+    staged,
+    server,
+    peer,
+    assigned,
+    chain,
+    async [Symbol.asyncDispose]() {
+      await server.stop()
+      await sender[Symbol.asyncDispose]()
+      await holder[Symbol.asyncDispose]()
+      await store.close()
+      await rm(folder, { recursive: true })
+    },
+  }
+}
+type Network = Awaited<ReturnType<typeof startNetwork>>
+
+function reserveOf({ map }: Extent, column: number, more: Partial<Reserve> = {}): Reserve {
+  const { code, index, manifest } = map.fields
+  const bytes = map.columnBytes()[column] ?? 0
+  const expiresMs = NOW_MS + 3_600_000
+  return { chain: CID.parse(CHAIN), manifest, index, code, column, bytes, expiresMs, ...more }
+}
+
+function open(network: Network, reserve: Reserve): Promise<ShardPush> {
+  return ShardPush.open(network.sender.host, network.holder.host.peerId, reserve, signal)
+}
+
+async function pushColumn(push: ShardPush, extent: Extent, column: number, change?: (bytes: Uint8Array) => Uint8Array) {
+  const stored: Promise<boolean>[] = []
+  for (const { audit, digest, stripe } of extent.map.shardsOfColumn(column)) {
+    const bytes = extent.blocks.get(String(digest)) ?? new Uint8Array()
+    stored.push(push.push({ kind: 'shard', stripe, digest, audit, bytes: change?.(bytes) ?? bytes }))
+  }
+  for (const bytes of extent.copies) stored.push(push.push({ kind: 'copy', digest: sha256(bytes), bytes }))
+  return Promise.all(stored)
+}
+
+async function refusalOf(run: Promise<unknown>): Promise<Record<string, unknown>> {
+  try {
+    await run
+  } catch (error) {
+    if (error instanceof ShardPushError) return error.refusal ?? error.fault
+    throw error
+  }
+  throw new Error('nothing was refused')
+}
+
+describe('/apotheca/shards/1', () => {
+  test('a column that was pushed is on the disk, and its receipt verifies for what the map says', async () => {
+    await using network = await startNetwork()
+    const extent = extentOf(1, 7)
+    for (const column of [0, 1, 2]) {
+      const push = await open(network, reserveOf(extent, column))
+      expect(push.held).toHaveLength(0)
+      expect(await pushColumn(push, extent, column)).not.toContain(false)
+      const map = encodeExtentMap(extent.map)
+      const receipt = await push.finish(map.bytes, signal)
+      const promise = { extent: extentFacts(extent.map, map.cid), column, expiresMs: receipt.expiresMs }
+      expect(verifyReceipt(network.peer, CHAIN, promise, receipt.signature)).toBe(true)
+      for (const { digest } of extent.map.shardsOfColumn(column)) {
+        const stored = await network.store.read(digest)
+        expect(equals(stored ?? new Uint8Array(), extent.blocks.get(String(digest)) ?? new Uint8Array())).toBe(true)
+      }
+      expect(network.store.has(map.cid.multihash.digest)).toBe(true)
+    }
+    expect(network.staged.list().map(({ column, map }) => [column, map?.code])).toEqual([
+      [0, DAG_CBOR],
+      [1, DAG_CBOR],
+      [2, DAG_CBOR],
+    ])
+  })
+
+  test('with the map known, only what is missing is asked for', async () => {
+    await using network = await startNetwork()
+    const extent = extentOf(2, 6)
+    const first = await open(network, reserveOf(extent, 0))
+    const shards = extent.map.shardsOfColumn(0)
+    const [begun] = shards
+    if (begun === undefined) throw new Error('no shard')
+    const bytes = extent.blocks.get(String(begun.digest)) ?? new Uint8Array()
+    expect(await first.push({ kind: 'shard', ...begun, bytes })).toBe(true)
+    first.close('the sender dies')
+    const map = encodeExtentMap(extent.map)
+    const again = await open(network, reserveOf(extent, 0, { map: map.bytes }))
+    expect(shards.map((_, at) => hasBit(again.held, at))).toEqual([true, false, false])
+    expect(extent.copies.map((_, at) => hasBit(again.held, shards.length + at))).toEqual([false, false])
+    for (const shard of shards.slice(1)) {
+      await again.push({ kind: 'shard', ...shard, bytes: extent.blocks.get(String(shard.digest)) ?? new Uint8Array() })
+    }
+    for (const copy of extent.copies) await again.push({ kind: 'copy', digest: sha256(copy), bytes: copy })
+    const receipt = await again.finish(new Uint8Array(0), signal)
+    expect(receipt.column).toBe(0)
+  })
+
+  test('a record of the column is durable before its first block, and keeps the map once it is signed for', async () => {
+    await using network = await startNetwork()
+    const extent = extentOf(3, 2)
+    const push = await open(network, reserveOf(extent, 1))
+    const before = await StagedColumns.open(network.state)
+    expect(before.list()).toEqual([{ ...network.staged.list()[0] }])
+    expect(before.list()[0]?.map).toBeUndefined()
+    await pushColumn(push, extent, 1)
+    const map = encodeExtentMap(extent.map)
+    const { expiresMs } = await push.finish(map.bytes, signal)
+    const after = await StagedColumns.open(network.state)
+    expect(after.list().map((one) => one.map?.toString())).toEqual([map.cid.toString()])
+    expect(after.expired(expiresMs + STAGED_GRACE_MS)).toEqual([])
+    expect(after.expired(expiresMs + STAGED_GRACE_MS + 1)).toHaveLength(1)
+    await after.remove(after.list())
+    expect((await StagedColumns.open(network.state)).list()).toEqual([])
+  })
+
+  test('altered bytes, a wrong audit root, shards out of order and too many bytes are refused, and not signed for', async () => {
+    await using network = await startNetwork()
+    const extent = extentOf(4, 4)
+    const flip = (bytes: Uint8Array): Uint8Array => Uint8Array.from(bytes, (byte, at) => (at === 77 ? byte ^ 1 : byte))
+    const altered = await open(network, reserveOf(extent, 0))
+    expect(await pushColumn(altered, extent, 0, flip)).not.toContain(true)
+    expect(altered.loss?.refusal).toMatchObject({ code: 'SHARD_ALTERED', column: 0, stripe: 0 })
+
+    const [one, two] = extent.map.shardsOfColumn(0)
+    if (one === undefined || two === undefined) throw new Error('two shards')
+    const bytesOf = (digest: Uint8Array): Uint8Array => extent.blocks.get(String(digest)) ?? new Uint8Array()
+    const lying = await open(network, reserveOf(extent, 0))
+    expect(await lying.push({ kind: 'shard', ...one, audit: two.audit, bytes: bytesOf(one.digest) })).toBe(false)
+    expect(lying.loss?.refusal).toMatchObject({ code: 'SHARD_ALTERED' })
+
+    const backwards = await open(network, reserveOf(extent, 0))
+    expect(await backwards.push({ kind: 'shard', ...two, bytes: bytesOf(two.digest) })).toBe(true)
+    expect(await backwards.push({ kind: 'shard', ...one, bytes: bytesOf(one.digest) })).toBe(false)
+    expect(backwards.loss?.refusal).toEqual({ code: 'SHARD_ORDER', stripe: 0, after: 1 })
+
+    const more = await open(network, reserveOf(extent, 0, { bytes: 1_000 }))
+    expect(await more.push({ kind: 'shard', ...one, bytes: bytesOf(one.digest) })).toBe(false)
+    expect(more.loss?.refusal).toEqual({ code: 'SHARD_OVERRUN', bytes: SEGMENT_BYTES, reservedBytes: 1_000 })
+    await vi.waitFor(() => expect(network.server.stats()).toEqual({ streams: 0, heldBytes: 0 }), { timeout: 10_000 })
+  })
+
+  test('a map that names other shards than came, or lacks one, gets no receipt', async () => {
+    await using network = await startNetwork()
+    const extent = extentOf(5, 4)
+    const other = extentOf(6, 4)
+    const push = await open(network, reserveOf(extent, 0))
+    await pushColumn(push, extent, 0)
+    const forged = ExtentMap.of({ ...extent.map.fields, digests: other.map.fields.digests })
+    expect(await refusalOf(push.finish(encodeExtentMap(forged).bytes, signal))).toEqual({
+      code: 'SHARD_MAP_DIFFERS',
+      field: 'stripe 0',
+    })
+    const short = await open(network, reserveOf(extent, 1))
+    expect(await refusalOf(short.finish(encodeExtentMap(extent.map).bytes, signal))).toMatchObject({
+      code: 'SHARD_COLUMN_INCOMPLETE',
+      column: 1,
+    })
+    const wrongAudits = ExtentMap.of({ ...extent.map.fields, audits: other.map.fields.audits })
+    const known = await open(network, reserveOf(extent, 0, { map: encodeExtentMap(wrongAudits).bytes }))
+    expect(await refusalOf(known.finish(new Uint8Array(0), signal))).toMatchObject({ code: 'SHARD_MAP_DIFFERS' })
+    expect(
+      network.staged.list().every(({ map }) => map === undefined || !map.equals(encodeExtentMap(forged).cid)),
+    ).toBe(true)
+  })
+
+  test('a reservation is refused for another chain, another peer, a bad expiry and a lack of room, with the numbers', async () => {
+    await using network = await startNetwork({ capacityBytes: 70 * SEGMENT_BYTES })
+    const extent = extentOf(7, 4)
+    const wrong = digestCid(DAG_CBOR, sha256(new Uint8Array([9])))
+    const tries: readonly [Partial<Reserve>, object][] = [
+      [{ chain: wrong }, { code: 'SHARD_WRONG_CHAIN', chain: wrong.toString() }],
+      [{ expiresMs: NOW_MS }, { code: 'SHARD_EXPIRY', expiresMs: NOW_MS }],
+      [
+        { expiresMs: NOW_MS + SHARD_EXPIRY_MS_MAX + 1 },
+        { code: 'SHARD_EXPIRY', latestMs: NOW_MS + SHARD_EXPIRY_MS_MAX },
+      ],
+      [
+        { bytes: 100 * SEGMENT_BYTES },
+        { code: 'STORE_FULL', askedBytes: 100 * SEGMENT_BYTES, capacityBytes: 70 * SEGMENT_BYTES },
+      ],
+    ]
+    for (const [more, fault] of tries) {
+      expect(await refusalOf(open(network, reserveOf(extent, 0, more)))).toMatchObject(fault)
+    }
+    // Room that one reservation has is not given to the next.
+    const large = await open(network, reserveOf(extent, 0, { bytes: 60 * SEGMENT_BYTES }))
+    expect(await refusalOf(open(network, reserveOf(extent, 1, { bytes: 20 * SEGMENT_BYTES })))).toMatchObject({
+      code: 'STORE_FULL',
+      askedBytes: 80 * SEGMENT_BYTES,
+    })
+    large.close('not needed')
+    await vi.waitFor(async () =>
+      (await open(network, reserveOf(extent, 1, { bytes: 20 * SEGMENT_BYTES }))).close('done'),
+    )
+    network.assigned[0] = undefined
+    expect(await refusalOf(open(network, reserveOf(extent, 0)))).toEqual({
+      code: 'SHARD_NOT_ASSIGNED',
+      column: 0,
+      peer: 'nobody',
+    })
+  })
+})
