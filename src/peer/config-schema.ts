@@ -162,6 +162,8 @@ const s3 = z.strictObject({
   }),
 })
 
+const STORE_ZONE = /^[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$/
+
 const store = z.strictObject({
   capacity: option(size(64 * SEGMENT_BYTES).prefault('100 GiB'), {
     form: sizeForm('64 MiB'),
@@ -189,6 +191,18 @@ const store = z.strictObject({
     means: 'The most that scrubbing reads in a second.',
   }),
   s3: s3.optional(),
+
+  offer: option(z.boolean().default(true), {
+    form: 'true or false',
+    byDefault: 'true',
+    means: 'Whether this peer offers its capacity to the network, and so holds parts of what others store.',
+  }),
+  zone: option(z.string().regex(STORE_ZONE).optional(), {
+    form: '1 to 32 of a-z, 0-9 and -',
+    byDefault: 'the institution',
+    means:
+      'What fails together with this peer beyond its institution: a site, a city, a power grid. All peers of an institution lie in one zone.',
+  }),
 })
 
 const uploads = z.strictObject({

@@ -69,6 +69,9 @@ export interface PeerConfig {
     readonly scrubBytesPerSecondMax: number
     /** Where blocks are kept, if not on the disk. */
     readonly s3?: S3Bucket & { readonly credentialsFile: string }
+    /** Whether its room is offered to the network. */
+    readonly offer: boolean
+    readonly zone: string
   }
   readonly uploads: { readonly expireHours: number; readonly openMax: number }
   readonly ledger: { readonly deltaMs: number; readonly blockIntervalMs: number; readonly idleIntervalMs: number }
@@ -137,6 +140,7 @@ function resolved(config: ParsedConfig, folder: string): PeerConfig {
       config.passphraseFile === undefined ? join(dataDir, 'passphrase') : resolve(folder, config.passphraseFile),
     store: {
       ...store,
+      zone: store.zone ?? config.institution,
       capacityBytes: capacity,
       reserveFreeBytes: reserveFree,
       scrubBytesPerSecondMax: scrubRate,

@@ -65,6 +65,8 @@ test('the least config gets every default, with absolute paths', () => {
       fullRatio: 0.95,
       scrubDays: 30,
       scrubBytesPerSecondMax: 20 * 1024 ** 2,
+      offer: true,
+      zone: 'north-hospital',
     },
     uploads: { expireHours: 72, openMax: 64 },
     ledger: { deltaMs: 150, blockIntervalMs: 150, idleIntervalMs: 10_000 },
@@ -267,7 +269,7 @@ test('docs/config.md is what the code says (npm run docs writes it)', async () =
 test('every option is described, and its default is the one that holds', () => {
   const config = parsePeerConfig(LEAST, FILE) as unknown as Record<string, unknown>
   const options = describePeerConfigOptions()
-  expect(options).toHaveLength(30)
+  expect(options).toHaveLength(32)
   for (const { name, byDefault } of options) {
     // Sizes and paths are changed in reading; the first test of this file pins those.
     if (byDefault === undefined || name.startsWith('store.') || name === 'passphraseFile') continue
