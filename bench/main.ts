@@ -9,6 +9,7 @@ import { type Figure, printFigures } from './figure.ts'
 import { benchGet } from './get.ts'
 import { benchLedger } from './ledger.ts'
 import { benchMemory } from './memory.ts'
+import { benchNetworkPut } from './network-put.ts'
 import { benchPut } from './put.ts'
 import { benchScale } from './scale.ts'
 import { benchSeal } from './seal.ts'
@@ -19,6 +20,7 @@ const BENCHES: Readonly<Record<string, (options: { quick: boolean }) => Promise<
   put: benchPut,
   get: benchGet,
   memory: benchMemory,
+  'network-put': benchNetworkPut,
   failover: benchFailover,
   erasure: benchErasure,
   bucket: benchBucket,

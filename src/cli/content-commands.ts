@@ -1,9 +1,10 @@
 /** `put`, `get`, `ls`, `verify`, `cid`: files and folders of any size. */
 import { type Command, InvalidArgumentError, Option } from 'commander'
+import { EXIT } from '../core/coded-error.ts'
 import type { CipherProfile } from '../crypto/sealed-stream.ts'
 import { bytesText, columns, dim, print, rateText, secondsText, timeText } from './output.ts'
-import { progressBar } from './progress.ts'
-import { run, withPeer } from './session.ts'
+import { progressBar, statusLine } from './progress.ts'
+import { type Session, run, withPeer } from './session.ts'
 
 interface AsOption {
   readonly as?: string
@@ -13,7 +14,9 @@ export function contentCommands(program: Command): void {
   program
     .command('put')
     .summary('seal and store a file or folder')
-    .description('Seals a file or folder and stores it on the peer. Repeat the command to go on after an interruption.')
+    .description(
+      'Seals a file or folder, stores it on the peer, and waits until the peer has placed it on the network. Repeat the command to go on after an interruption.',
+    )
     .argument('<path>', 'file or folder')
     .option('--as <name>', 'account that stores, and that can open it')
     .addOption(
@@ -22,36 +25,11 @@ export function contentCommands(program: Command): void {
         .default('aes-256-gcm'),
     )
     .option('--restart', 'forget an interrupted put of the same thing', false)
+    .option('--critical', 'full copies on more institutions than may lie; 64 KiB at most', false)
+    .option('--no-wait', 'leave placing it on the network to the peer')
     .addHelpText('after', '\nExample:\n  apotheca put ./study --as radiology')
-    .action(async (path: string, given: AsOption & { cipher: CipherProfile; restart: boolean }, command: Command) =>
-      withPeer(command, async ({ options, client, signal, account }) => {
-        const { put } = await import('./put.ts')
-        const started = Date.now()
-        const bar = progressBar('sealing', options.json)
-        let resumed = false
-        try {
-          const result = await put(client, await account(given.as), path, {
-            home: options.home,
-            profile: given.cipher,
-            restart: given.restart,
-            signal,
-            onStart: (plan) => {
-              ;({ resumed } = plan)
-              bar.start(plan.bytes)
-            },
-            onSent: (bytes) => bar.add(bytes),
-          })
-          const tookMs = Date.now() - started
-          print(options.json, { ...result, tookMs, resumed }, [
-            ['stored', `${filesText(result.files)}, ${bytesText(result.plaintextBytes)}${resumed ? ', resumed' : ''}`],
-            ['object', result.manifest.toString()],
-            ['content', `${result.content.toString()} ${dim('(sealed; any IPFS member can fetch it)')}`],
-            ['took', `${secondsText(tookMs)}, ${rateText(result.plaintextBytes, tookMs)}`],
-          ])
-        } finally {
-          bar.stop()
-        }
-      }),
+    .action(async (path: string, given: PutFlags, command: Command) =>
+      withPeer(command, async (session) => putCommand(session, path, given)),
     )
 
   program
@@ -195,6 +173,57 @@ function inspectCommands(program: Command): void {
         else process.stdout.write(`${cid.toString()}\n`)
       }),
     )
+}
+
+interface PutFlags extends AsOption {
+  readonly cipher: CipherProfile
+  readonly restart: boolean
+  readonly critical: boolean
+  readonly wait: boolean
+}
+
+async function putCommand(session: Session, path: string, given: PutFlags): Promise<void> {
+  const { account, client, options, signal } = session
+  const { put } = await import('./put.ts')
+  const { isUnderWay, placementWords, progressWords, waitForPlacement } = await import('./placement.ts')
+  const started = Date.now()
+  const bar = progressBar('sealing', options.json)
+  const line = statusLine(options.json)
+  let resumed = false
+  try {
+    const result = await put(client, await account(given.as), path, {
+      home: options.home,
+      profile: given.cipher,
+      restart: given.restart,
+      critical: given.critical,
+      signal,
+      onStart: (plan) => {
+        ;({ resumed } = plan)
+        bar.start(plan.bytes)
+      },
+      onSent: (bytes) => bar.add(bytes),
+    })
+    bar.stop()
+    const placement = await waitForPlacement(client, result.manifest, {
+      wait: given.wait,
+      signal,
+      onStatus: (status) => line.show(progressWords(status)),
+    })
+    line.stop()
+    const tookMs = Date.now() - started
+    print(options.json, { ...result, placement, tookMs, resumed }, [
+      ['sealed', `${filesText(result.files)}, ${bytesText(result.plaintextBytes)}${resumed ? ', resumed' : ''}`],
+      ['placed', placementWords(placement)],
+      ['object', result.manifest.toString()],
+      ['content', `${result.content.toString()} ${dim('(sealed; any IPFS member can fetch it)')}`],
+      ['took', `${secondsText(tookMs)}, ${rateText(result.plaintextBytes, tookMs)}`],
+    ])
+    // Whoever stopped waiting has it on one peer: a script must not take that for stored.
+    if (given.wait && isUnderWay(placement)) process.exitCode = EXIT.unavailable
+  } finally {
+    bar.stop()
+    line.stop()
+  }
 }
 
 interface GetFlags extends AsOption {

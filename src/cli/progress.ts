@@ -34,3 +34,19 @@ export function progressBar(label: string, quiet: boolean): Progress {
     stop: () => bar.stop(),
   }
 }
+
+/** One line on a terminal that says how it stands, written over again. In a pipe it is quiet. */
+export interface StatusLine {
+  show(text: string): void
+  stop(): void
+}
+
+/** @param quiet - no line even on a terminal. */
+export function statusLine(quiet: boolean): StatusLine {
+  if (quiet || !process.stderr.isTTY) return { show: () => undefined, stop: () => undefined }
+  const clear = '\r\u001b[K'
+  return {
+    show: (text) => process.stderr.write(`${clear}${text.slice(0, process.stderr.columns)}`),
+    stop: () => process.stderr.write(clear),
+  }
+}

@@ -37,6 +37,8 @@ export interface PutOptions {
   readonly profile: CipherProfile
   /** Forget an interrupted put of the same thing. */
   readonly restart: boolean
+  /** Full copies on more institutions than may lie; 64 KiB at most. @default false */
+  readonly critical?: boolean
   readonly signal: AbortSignal
   readonly onStart: (plan: { files: number; bytes: number; resumed: boolean }) => void
   readonly onSent: (bytes: number) => void
@@ -94,7 +96,7 @@ export async function put(
       profile: IMPORT_PROFILE,
       keys: [{ account: account.id, key: wrapped }],
     }
-    const committed = await commitManifest(client, manifest)
+    const committed = await commitManifest(client, manifest, options.critical === true)
     await journal.remove()
     const plaintextBytes = files.reduce((sum, file) => sum + file.entry.bytes, 0)
     return { manifest: committed, content, kind: source.kind, files: files.length, plaintextBytes, bytes }
@@ -172,9 +174,9 @@ async function storeBlock(client: ApiClient, type: string, body: Uint8Array): Pr
   await client.call('/api/v1/blocks', { method: 'POST', headers: { 'content-type': type }, body })
 }
 
-async function commitManifest(client: ApiClient, manifest: Manifest): Promise<CID> {
+async function commitManifest(client: ApiClient, manifest: Manifest, critical: boolean): Promise<CID> {
   const { cid, bytes } = encodeManifest(manifest)
-  await client.call('/api/v1/objects', {
+  await client.call(`/api/v1/objects?critical=${String(critical)}`, {
     method: 'POST',
     headers: { 'content-type': 'application/vnd.ipld.dag-cbor' },
     body: bytes,

@@ -6,6 +6,7 @@ import type { Log } from '../core/ports.ts'
 import { type BlockCodec, DAG_CBOR, DAG_PB, RAW, digestCid, sha256 } from '../crypto/hash.ts'
 import { digestOf } from '../peer/content.ts'
 import type { Peer } from '../peer/peer.ts'
+import { placementStatus } from '../peer/placement-status.ts'
 import { parseNode } from '../shards/unixfs-tree.ts'
 import { decodeCanonical } from '../core/codec.ts'
 import { sendDagJson } from './dag-json-reply.ts'
@@ -31,13 +32,25 @@ const keepQuery = {
   additionalProperties: false,
 } as const
 
+const criticalQuery = {
+  type: 'object',
+  properties: {
+    critical: {
+      type: 'boolean',
+      default: false,
+      description: 'Full copies on more institutions than may lie; 64 KiB at most',
+    },
+  },
+  additionalProperties: false,
+} as const
+
 interface CidRequest {
   Params: { readonly cid: string }
   Querystring: { readonly keep: boolean }
 }
 
 export function contentRoutes(api: FastifyInstance, peer: Peer, log: Log): void {
-  const { content, objects, store } = peer
+  const { chain, content, objects, placements, store } = peer
 
   api.post(
     '/blocks',
@@ -117,9 +130,15 @@ export function contentRoutes(api: FastifyInstance, peer: Peer, log: Log): void 
     },
   )
 
-  api.post(
+  api.post<{ Querystring: { readonly critical: boolean } }>(
     '/objects',
-    { schema: { summary: 'Commit an object by its manifest, once all its blocks are here', tags: ['content'] } },
+    {
+      schema: {
+        summary: 'Commit an object by its manifest, once all its blocks are here; then it is placed on the network',
+        tags: ['content'],
+        querystring: criticalQuery,
+      },
+    },
     async (request, reply) => {
       if (
         request.headers['content-type'] !== 'application/vnd.ipld.dag-cbor' ||
@@ -127,7 +146,24 @@ export function contentRoutes(api: FastifyInstance, peer: Peer, log: Log): void 
       ) {
         throw new GatewayError({ code: 'BLOCK_TYPE_UNKNOWN' })
       }
-      await sendDagJson(reply.code(201), await objects.commit(request.body))
+      const { critical } = request.query
+      await sendDagJson(reply.code(201), await objects.commit(request.body, { critical }))
+    },
+  )
+
+  api.get<CidRequest>(
+    '/objects/:cid/placement',
+    {
+      schema: {
+        summary: 'How far an object, by its manifest, is placed on the network',
+        tags: ['content'],
+        params: cidParams,
+      },
+    },
+    async (request, reply) => {
+      const cid = parseCid(request.params.cid)
+      reply.header('cache-control', 'no-store')
+      return placementStatus(chain.reader, cid, placements.progress(cid))
     },
   )
 

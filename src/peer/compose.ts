@@ -27,6 +27,7 @@ import { EvidenceReports } from './evidence-reports.ts'
 import { PeerError } from './faults.ts'
 import { FreshBlocks } from './fresh-blocks.ts'
 import { type Identity, openIdentity } from './identity.ts'
+import { InstitutionAccount } from './institution-account.ts'
 import { LedgerDatabase } from './ledger-database.ts'
 import { LedgerNode, type LedgerNodeDeps } from './ledger-node.ts'
 import { ObjectService } from './objects.ts'
@@ -34,6 +35,7 @@ import { openBlocks } from './open-blocks.ts'
 import { openChainOn, openNotes, tryOpenChain } from './open-ledger.ts'
 import type { Peer } from './peer.ts'
 import { ScrubSchedule } from './scrub-schedule.ts'
+import { startStorageNetwork } from './storage-network.ts'
 import { UploadService } from './uploads.ts'
 import { Validator, noteSigned } from './validator.ts'
 
@@ -105,8 +107,6 @@ async function openAll(
   closers.push(async () => uploads.stop())
   const fetcher = new BlockFetcher({ host, log })
   const content = new ContentService({ store, fetcher, claim: (digests) => fresh.release(digests) })
-  const objects = new ObjectService({ store, state: new PrefixStore(state, 'objects/'), uploads, fresh, clock })
-  const cars = new CarService({ store, content, objects, fresh })
   const blocks = new BlockServer({ host, source: store, log })
   await blocks.start()
   closers.push(async () => blocks.stop())
@@ -116,6 +116,14 @@ async function openAll(
   await ledger.start()
   closers.push(async () => ledger.stop())
   const validator = await startValidator(config, deps, { chain, mempool, ledger, identity, host, state }, closers)
+  const { institution } = config
+  const account = new InstitutionAccount({ chain, node: ledger, account: identity.account, institution, clock })
+  const claim = (digests: readonly Uint8Array[]): void => fresh.release(digests)
+  const networkDeps = { chain, host, store, state, identity, account, claim, clock, log }
+  const { placements } = await startStorageNetwork(networkDeps, config.store, closers)
+  const listed = new PrefixStore(state, 'objects/')
+  const objects = new ObjectService({ store, state: listed, uploads, fresh, placements, clock })
+  const cars = new CarService({ store, content, objects, fresh })
 
   const dialer = new MemberDialer({ host, log }, { addresses: config.members.map((member) => member.address) })
   dialer.start()
@@ -126,9 +134,9 @@ async function openAll(
   const bitswap = new BitswapOnDemand({ host, store, log, onFailure })
   bitswap.start()
   closers.push(async () => bitswap.stop())
-  const { institution } = config
   const consensus = (): ReturnType<Validator['status']> => validator.status()
-  const parts = { chain, mempool, ledger, store, content, uploads, fresh, objects, cars, host, dialer, consensus }
+  const ledgerParts = { chain, mempool, ledger, consensus, placements }
+  const parts = { ...ledgerParts, store, content, uploads, fresh, objects, cars, host, dialer }
   return { institution, identity, ...parts, close }
 }
 

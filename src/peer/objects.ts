@@ -6,7 +6,7 @@ import type { CID } from 'multiformats/cid'
 import { concat } from 'uint8arrays/concat'
 import { fromString } from 'uint8arrays/from-string'
 import { decodeCanonical, encodeCanonical } from '../core/codec.ts'
-import { OBJECT_WALK_DEPTH_MAX } from '../core/limits.ts'
+import { CRITICAL_BYTES_MAX, OBJECT_WALK_DEPTH_MAX } from '../core/limits.ts'
 import type { Clock, KeyValueStore } from '../core/ports.ts'
 import { cid as cidOf, integer, literal, object, type Decoded } from '../core/schema.ts'
 import { RAW, cborCid } from '../crypto/hash.ts'
@@ -16,6 +16,7 @@ import type { Blocks } from '../store/blocks.ts'
 import { digestOf } from './content.ts'
 import { PeerError } from './faults.ts'
 import type { FreshBlocks } from './fresh-blocks.ts'
+import type { PlacementQueue } from './placement-queue.ts'
 import type { UploadService } from './uploads.ts'
 
 export interface ObjectsDeps {
@@ -23,6 +24,8 @@ export interface ObjectsDeps {
   readonly state: KeyValueStore
   readonly uploads: UploadService
   readonly fresh: FreshBlocks
+  /** What is committed here is placed on the network after that. */
+  readonly placements: Pick<PlacementQueue, 'note' | 'wake'>
   readonly clock: Clock
 }
 
@@ -49,18 +52,26 @@ export class ObjectService {
    * Stores a manifest and lists its object, after checking that the whole of it is here.
    *
    * @param manifestBytes - canonical dag-cbor.
-   * @throws {PeerError} `OBJECT_INCOMPLETE`; {CodecError}; {TreeError}; faults of the store
+   * @param options.critical - full copies on more institutions than may lie; for what is small.
+   * @throws {PeerError} `OBJECT_INCOMPLETE`, `OBJECT_NOT_SMALL`, `PLACEMENTS_TOO_MANY`; {CodecError}; {TreeError}; faults of the store
    */
-  async commit(manifestBytes: Uint8Array): Promise<ObjectEntry> {
+  async commit(manifestBytes: Uint8Array, options: { readonly critical?: boolean } = {}): Promise<ObjectEntry> {
     const manifest = decodeManifest(manifestBytes)
     const cid = cborCid(manifestBytes)
     const bytes = await this.#walk(manifest.content)
     if (bytes !== manifest.bytes) throw new PeerError({ code: 'OBJECT_SIZE_LIES', said: manifest.bytes, bytes })
-    await this.#walk(manifest.listing)
+    const whole = bytes + (await this.#walk(manifest.listing))
+    const { critical = false } = options
+    if (critical && whole > CRITICAL_BYTES_MAX) {
+      throw new PeerError({ code: 'OBJECT_NOT_SMALL', bytes: whole, bytesMax: CRITICAL_BYTES_MAX })
+    }
     this.#deps.fresh.release([digestOf(cid)])
     await this.#deps.store.write([{ digest: digestOf(cid), parts: [manifestBytes] }])
+    // Before it is listed: whatever happens now, an object that was promised is placed.
+    await this.#deps.placements.note(cid, critical)
     const entry = await this.#list(cid, manifest)
     await this.#settleUploads(manifest)
+    this.#deps.placements.wake()
     return entry
   }
 

@@ -14,6 +14,7 @@ import type { FreshBlocks } from './fresh-blocks.ts'
 import type { Identity } from './identity.ts'
 import type { LedgerNode } from './ledger-node.ts'
 import type { ObjectService } from './objects.ts'
+import type { PlacementQueue } from './placement-queue.ts'
 import type { UploadService } from './uploads.ts'
 
 export interface Peer {
@@ -30,6 +31,7 @@ export interface Peer {
   readonly objects: ObjectService
   readonly host: P2pHost
   readonly dialer: MemberDialer
+  readonly placements: PlacementQueue
   /** How consensus stands; absent, or without an answer, where this peer takes no part in it. */
   readonly consensus?: () => ConsensusStatus | undefined
   /** Stops everything, in the reverse order of its start; settles when all of it is on disk. */

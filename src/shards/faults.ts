@@ -115,4 +115,28 @@ export const shardsFaults = {
     http: 422,
     exit: EXIT.integrity,
   },
+  OBJECT_TOO_DEEP: {
+    says: 'The tree of this object is deeper than {depthMax} levels, at {cid}.',
+    todo: 'Store it again with "apotheca put", which makes flat trees.',
+    http: 422,
+    exit: EXIT.capacity,
+  },
+  OBJECT_TOO_LARGE: {
+    says: 'The object has {extents} extents of 1,024 segments; at most {extentsMax} can be placed.',
+    todo: 'Split it.',
+    http: 413,
+    exit: EXIT.capacity,
+  },
+  OBJECT_NODES_TOO_MANY: {
+    says: 'The trees of this object have {nodes} nodes; at most {nodesMax} can be placed with so many segments.',
+    todo: 'Store it again with "apotheca put", which makes flat trees.',
+    http: 422,
+    exit: EXIT.capacity,
+  },
+  OBJECT_BLOCK_TOO_LARGE: {
+    says: 'The block {cid} of this object has {bytes} bytes; at most {bytesMax} are placed.',
+    todo: 'Store it again with "apotheca put", which makes blocks of 1 MiB.',
+    http: 413,
+    exit: EXIT.capacity,
+  },
 } as const satisfies FaultTable

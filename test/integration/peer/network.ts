@@ -156,6 +156,8 @@ function configOf(folder: string, index: number, store: Partial<PeerConfig['stor
       fullRatio: 1,
       scrubDays: 30,
       scrubBytesPerSecondMax: 1e9,
+      offer: true,
+      zone: `h${index}`,
       ...store,
     },
     uploads: { expireHours: 24, openMax: 64 },
@@ -181,6 +183,6 @@ export async function newAccount(at: TestPeer, name: string): Promise<CliAccount
   const account = accountOf(name, file, async () => words)
   const { signingKey } = account
   const draft = draftAccountCreate({ signingKey, encryption: account.encryption })
-  await submitTx(at.client, account, draft, { signal: AbortSignal.timeout(20_000), route: 'accounts' })
+  await submitTx(at.client, account, draft, { signal: AbortSignal.timeout(60_000), route: 'accounts' })
   return account
 }
