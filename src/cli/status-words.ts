@@ -123,6 +123,21 @@ function followerRows(status: LedgerStatus, nowMs: number): Row[] {
   return rows
 }
 
+/** Members whose blocks were wrong, missing or late: the first are damaged, the others busy or far. */
+export function readRows({ members }: Pick<PeerStatus, 'members'>): Row[] {
+  return members.flatMap(({ institution, reads }): Row[] => {
+    if (reads === undefined || reads.altered + reads.lacking + reads.late === 0) return []
+    const words = [
+      ...(reads.altered > 0 ? [bold(`${reads.altered} altered`)] : []),
+      ...(reads.lacking > 0 ? [`${reads.lacking} that it should have and hadn't`] : []),
+      ...(reads.late > 0 ? [`late ${reads.late} times`] : []),
+    ]
+    return [
+      ['reads', `${institution}: ${reads.blocks} blocks; ${words.join(', ')}; a block in ${reads.p95Ms} ms or less`],
+    ]
+  })
+}
+
 /** The time of day; with the date where that is another day. */
 function clockText(ms: number, nowMs: number): string {
   const text = timeText(ms)

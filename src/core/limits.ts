@@ -315,6 +315,32 @@ export const BLOCK_PROVIDER_SILENT_MS = 1_000
 export const BLOCK_PROVIDER_LOST_MS = 15_000
 /** The oldest wanted block of a slow provider is asked of an idle one after this. */
 export const BLOCK_SLOW_MS = 500
+/** Shards of one read that are asked for and not handed on: two stripes of the widest code. */
+export const EXTENT_WINDOW_BYTES = 20 * SEGMENT_BYTES
+/** How long a holder is waited for at least before others are asked for a shard: a pause of a busy machine. */
+export const HEDGE_MS_MIN = 200
+/** The same at most: holders that stop together are found out in two such pauses, within the promised 2 s. */
+export const HEDGE_MS_MAX = 600
+/** The same for a holder that was never asked. */
+export const HEDGE_MS_FIRST = 400
+/** How often late holders are looked for. */
+export const HEDGE_TICK_MS = 50
+/** A tick that comes so much later means that this process was busy, and nobody else late. */
+export const HEDGE_TICK_LATE_MS = 250
+/** A holder that was late, and gave nothing since, is asked last for so long. */
+export const HOLDER_LATE_MS = 10_000
+/** Blocks of a peer that its pace is taken from: the last seconds of a transfer. */
+export const PEER_PACE_SAMPLES = 64
+/** A bitswap session waits so long to hear who holds a block: the ledger is here, an extent map a round trip away. */
+export const HOLDERS_TIMEOUT_MS = 10_000
+/** Leaves of a file that are read together: one inner node's. */
+export const LEAF_RUN_MAX = 1_024
+/** Extent maps in memory, as encoded: some 500 GiB of objects that were read last. */
+export const EXTENT_MAPS_BYTES_KEPT = 64 * 1024 * 1024
+/** Objects that were opened last, where a leaf is looked for that nothing else says the place of. */
+export const OBJECTS_OPEN_MAX = 64
+/** Extent maps fetched to find one block: those of a folder of 256 GiB. */
+export const EXTENT_MAPS_SEARCHED_MAX = 256
 /** "Who has this block?" waits this long for the last answer. */
 export const BLOCK_HAVE_TIMEOUT_MS = 2_000
 /** After the first "I have it", others get this long to join the list. */

@@ -286,7 +286,7 @@ export class BlockFetch {
   }
 }
 
-function lossFault(peerId: PeerId, loss: ProviderLoss): ProviderFault {
+export function lossFault(peerId: PeerId, loss: ProviderLoss): ProviderFault {
   const peer = peerId.toString()
   switch (loss.kind) {
     case 'altered':

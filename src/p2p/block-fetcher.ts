@@ -7,6 +7,7 @@ import type { PeerId, Stream, StreamMessageEvent } from '@libp2p/interface'
 import * as limits from '../core/limits.ts'
 import type { Log } from '../core/ports.ts'
 import { BlockFetch, type FetchOptions } from './block-fetch.ts'
+import { type BlockLinkEvents, BlockLinks } from './block-links.ts'
 import { AnswerReader, type AnswerStatus, encodeRequests } from './block-frames.ts'
 import type { FetchedBlock } from './block-provider.ts'
 import { BufferPool } from './buffer-pool.ts'
@@ -81,8 +82,18 @@ export class BlockFetcher {
       for (let index = 0; index < digests.length; index++) yield await fetch.take(index)
     } finally {
       fetch.close()
-      if (--this.#fetching === 0) this.#pool.clear()
+      this.#ended()
     }
+  }
+
+  /** Streams for a reader who knows which block lies where; all its blocks are pooled. To be closed once. */
+  links(events: BlockLinkEvents): BlockLinks {
+    this.#fetching++
+    return new BlockLinks({ host: this.#deps.host, pool: this.#pool, onClose: () => this.#ended() }, events)
+  }
+
+  #ended(): void {
+    if (--this.#fetching === 0) this.#pool.clear()
   }
 }
 

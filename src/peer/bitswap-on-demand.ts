@@ -6,15 +6,17 @@
  */
 import type { IdentifyResult } from '@libp2p/interface'
 import type { Log } from '../core/ports.ts'
-import type { MemberHelia } from '../p2p/helia-node.ts'
+import type { FindHolders, MemberHelia } from '../p2p/helia-node.ts'
 import type { P2pHost } from '../p2p/host.ts'
 import { BLOCKS_PROTOCOL } from '../p2p/protocols.ts'
 import type { Blocks } from '../store/blocks.ts'
 import { HeliaBlockstore } from '../store/helia-blockstore.ts'
+import type { ExtentDirectory } from './extent-directory.ts'
 
 export interface BitswapOnDemandDeps {
   readonly host: P2pHost
   readonly store: Blocks
+  readonly directory: Pick<ExtentDirectory, 'holdersOf'>
   readonly log: Log
   /** Called when Helia can't be started: a broken installation. */
   readonly onFailure: (error: unknown) => void
@@ -43,10 +45,11 @@ export class BitswapOnDemand {
   }
 
   async #load(): Promise<MemberHelia | undefined> {
-    const { host, log, onFailure, store } = this.#deps
+    const { directory, host, log, onFailure, store } = this.#deps
     try {
       const { startHelia } = await import('../p2p/helia-node.ts')
-      return await startHelia({ host, blockstore: new HeliaBlockstore(store), log })
+      const findHolders: FindHolders = async (cid, signal) => directory.holdersOf(cid, signal)
+      return await startHelia({ host, blockstore: new HeliaBlockstore(store), findHolders, log })
     } catch (error) {
       onFailure(error)
       return undefined

@@ -10,7 +10,6 @@ import type { Clock, Log } from '../core/ports.ts'
 import { type Chain, type ChainDeps, isDamage } from '../ledger/chain.ts'
 import { encodeGenesis, parseGenesisJson } from '../ledger/genesis.ts'
 import { Mempool } from '../ledger/mempool.ts'
-import { BlockFetcher } from '../p2p/block-fetcher.ts'
 import { BlockServer } from '../p2p/block-server.ts'
 import { type P2pHost, startHost } from '../p2p/host.ts'
 import { MemberDialer } from '../p2p/member-dialer.ts'
@@ -22,7 +21,6 @@ import { BitswapOnDemand } from './bitswap-on-demand.ts'
 import type { CatchUpOptions } from './catch-up.ts'
 import type { PeerConfig } from './config.ts'
 import { CarService } from './car.ts'
-import { ContentService } from './content.ts'
 import { EvidenceReports } from './evidence-reports.ts'
 import { PeerError } from './faults.ts'
 import { FreshBlocks } from './fresh-blocks.ts'
@@ -32,6 +30,7 @@ import { LedgerDatabase } from './ledger-database.ts'
 import { LedgerNode, type LedgerNodeDeps } from './ledger-node.ts'
 import { ObjectService } from './objects.ts'
 import { openBlocks } from './open-blocks.ts'
+import { openContent } from './open-content.ts'
 import { openChainOn, openNotes, tryOpenChain } from './open-ledger.ts'
 import type { Peer } from './peer.ts'
 import { ScrubSchedule } from './scrub-schedule.ts'
@@ -105,8 +104,10 @@ async function openAll(
   )
   await uploads.start()
   closers.push(async () => uploads.stop())
-  const fetcher = new BlockFetcher({ host, log })
-  const content = new ContentService({ store, fetcher, claim: (digests) => fresh.release(digests) })
+  const claim = (digests: readonly Uint8Array[]): void => fresh.release(digests)
+  const self = identity.peerId
+  const reads = openContent({ chain, host, store, self, claim, clock, log }, closers)
+  const { content, directory } = reads
   const blocks = new BlockServer({ host, source: store, log })
   await blocks.start()
   closers.push(async () => blocks.stop())
@@ -118,7 +119,6 @@ async function openAll(
   const validator = await startValidator(config, deps, { chain, mempool, ledger, identity, host, state }, closers)
   const { institution } = config
   const account = new InstitutionAccount({ chain, node: ledger, account: identity.account, institution, clock })
-  const claim = (digests: readonly Uint8Array[]): void => fresh.release(digests)
   const networkDeps = { chain, host, store, state, identity, account, claim, clock, log }
   const { placements } = await startStorageNetwork(networkDeps, config.store, closers)
   const listed = new PrefixStore(state, 'objects/')
@@ -131,12 +131,12 @@ async function openAll(
   const scrubs = new ScrubSchedule({ store, state: new PrefixStore(state, 'scrub/'), clock, log }, config.store)
   scrubs.start()
   closers.push(async () => scrubs.stop())
-  const bitswap = new BitswapOnDemand({ host, store, log, onFailure })
+  const bitswap = new BitswapOnDemand({ host, store, directory, log, onFailure })
   bitswap.start()
   closers.push(async () => bitswap.stop())
   const consensus = (): ReturnType<Validator['status']> => validator.status()
   const ledgerParts = { chain, mempool, ledger, consensus, placements }
-  const parts = { ...ledgerParts, store, content, uploads, fresh, objects, cars, host, dialer }
+  const parts = { ...ledgerParts, store, ...reads, uploads, fresh, objects, cars, host, dialer }
   return { institution, identity, ...parts, close }
 }
 

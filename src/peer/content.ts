@@ -1,5 +1,6 @@
 /**
- * Content: reads blocks and files by CID, from this peer's disk where it has them, else from members that do.
+ * Content: reads blocks and files by CID: from this peer's disk where it has them, else from those who hold them by the ledger, and
+ * what the ledger doesn't know of from whoever has it.
  *
  * Everything handed out is verified against its hash, once: the store does it for what lies here, the block exchange for
  * what comes over the network. Ciphertext passes through; nothing is kept unless the caller says so.
@@ -8,14 +9,28 @@ import type { CID } from 'multiformats/cid'
 import type { PeerId } from '@libp2p/interface'
 import { READ_AHEAD_SEGMENTS, SEGMENT_BYTES } from '../core/limits.ts'
 import { RAW } from '../crypto/hash.ts'
+import { faultOf } from '../core/coded-error.ts'
+import type { FetchOptions } from '../p2p/block-fetch.ts'
 import type { BlockFetcher } from '../p2p/block-fetcher.ts'
+import type { FetchedBlock } from '../p2p/block-provider.ts'
 import { type FileLeaf, fileLeaves, parseNode } from '../shards/unixfs-tree.ts'
 import type { Blocks } from '../store/blocks.ts'
+import { joined } from './block-parts.ts'
+import type { CopyReader } from './copy-reader.ts'
+import type { ExtentDirectory } from './extent-directory.ts'
+import type { ExtentReader } from './extent-reader.ts'
 import { PeerError } from './faults.ts'
+import { type PlacedRun, leafRuns } from './leaf-runs.ts'
+import { readHere } from './own-blocks.ts'
+import type { PeerHistory } from './peer-history.ts'
 
 export interface ContentDeps {
   readonly store: Blocks
   readonly fetcher: BlockFetcher
+  readonly directory: ExtentDirectory
+  readonly extents: ExtentReader
+  readonly copies: CopyReader
+  readonly history: PeerHistory
   /** Told of blocks before they are kept here, so that no open upload takes them away again. */
   readonly claim: (digests: readonly Uint8Array[]) => void
 }
@@ -50,6 +65,15 @@ export interface OpenFile {
   read(range: FileRange): AsyncGenerator<FilePieces>
 }
 
+/** Where one file or block comes from. */
+interface Source {
+  readonly signal: AbortSignal
+  readonly keep: boolean
+  /** Whether the ledger is asked where it lies. */
+  readonly isPlaced: boolean
+  readonly providers: () => Promise<readonly PeerId[]>
+}
+
 const SHA2_256 = 0x12
 
 export class ContentService {
@@ -62,22 +86,16 @@ export class ContentService {
    * One block, verified.
    *
    * @param options.keep - store it here too, when it came from elsewhere.
-   * @throws {PeerError} `CONTENT_HASH_UNSUPPORTED`; {P2pError} `BLOCK_UNAVAILABLE`; {StoreError} `STORE_BLOCK_DAMAGED`
+   * @param options.from - `members`: not placed by the ledger, since it is of the ledger itself. @default 'anywhere'
+   * @throws {PeerError} `CONTENT_HASH_UNSUPPORTED`, `CONTENT_UNAVAILABLE`, `EXTENT_UNAVAILABLE`; {P2pError} `BLOCK_UNAVAILABLE`;
+   *   {StoreError} `STORE_READ_FAILED`
    */
   async block(
     cid: CID,
-    options: { signal: AbortSignal; keep?: boolean; providers?: readonly PeerId[] },
+    options: { signal: AbortSignal; keep?: boolean; from?: 'anywhere' | 'members' },
   ): Promise<Uint8Array> {
-    const digest = digestOf(cid)
-    const local = await this.#deps.store.read(digest)
-    if (local !== undefined) return local
-    const providers = options.providers ?? (await this.#deps.fetcher.findProviders(digest, options.signal))
-    if (providers.length === 0) throw new PeerError({ code: 'CONTENT_UNAVAILABLE', cid: cid.toString() })
-    for await (const block of this.#deps.fetcher.fetch([digest], providers, { signal: options.signal })) {
-      if (options.keep === true) await this.#keep([{ digest, parts: block.parts }])
-      return joined(block.parts, block.bytes)
-    }
-    throw new PeerError({ code: 'CONTENT_UNAVAILABLE', cid: cid.toString() })
+    const { keep = false, signal } = options
+    return this.#block(cid, { signal, keep, ...this.#source(cid, signal), isPlaced: options.from !== 'members' })
   }
 
   /**
@@ -88,37 +106,88 @@ export class ContentService {
    * @throws as `block`; {TreeError} `TREE_NODE_INVALID`; {PeerError} `CONTENT_NOT_A_FILE`, `CONTENT_RANGE`
    */
   async openFile(root: CID, options: { signal: AbortSignal; keep?: boolean }): Promise<OpenFile> {
-    const providers = await this.#providers(root, options.signal)
-    const rootBlock = await this.block(root, { signal: options.signal, providers })
+    const { keep = false, signal } = options
+    const source = { signal, keep, isPlaced: true, ...this.#source(root, signal) }
+    const rootBlock = await this.#block(root, { ...source, keep: false })
     const node = parseNode(root, rootBlock)
     if (node.kind === 'directory') throw new PeerError({ code: 'CONTENT_NOT_A_FILE', cid: root.toString() })
     const bytes = node.kind === 'leaf' ? rootBlock.length : node.fileBytes
-    const keep = options.keep === true
     return {
       bytes,
       read: (range) => {
         if (range.start < 0 || range.start > range.end || range.end > bytes) {
           throw new PeerError({ code: 'CONTENT_RANGE', start: range.start, end: range.end, bytes })
         }
-        return this.#read(root, rootBlock, range, { providers, signal: options.signal, keep })
+        return this.#read(root, rootBlock, range, source)
       },
     }
   }
 
-  async #providers(root: CID, signal: AbortSignal): Promise<readonly PeerId[]> {
-    return this.#deps.store.has(digestOf(root)) ? [] : this.#deps.fetcher.findProviders(digestOf(root), signal)
+  /** Members that have a block which the ledger doesn't place, and so its whole tree: asked once. */
+  #source(root: CID, signal: AbortSignal): Pick<Source, 'providers'> {
+    let found: Promise<readonly PeerId[]> | undefined
+    return {
+      providers: async () => {
+        found ??= this.#deps.fetcher.findProviders(digestOf(root), signal)
+        return found
+      },
+    }
   }
 
-  async *#read(
-    root: CID,
-    rootBlock: Uint8Array,
-    range: FileRange,
-    options: { providers: readonly PeerId[]; signal: AbortSignal; keep: boolean },
-  ): AsyncGenerator<FilePieces> {
+  async #block(cid: CID, source: Source): Promise<Uint8Array> {
+    const digest = digestOf(cid)
+    const here = await readHere(this.#deps.store, digest)
+    if (here !== undefined) return here
+    const bytes = (await this.#placedBlock(cid, source)) ?? (await this.#memberBlock(cid, source))
+    if (source.keep) await this.#keep([{ digest, parts: [bytes] }])
+    return bytes
+  }
+
+  /** A block that lies where the ledger says; `undefined`: it says nothing, or others have it although the holders are away. */
+  async #placedBlock(cid: CID, source: Source): Promise<Uint8Array | undefined> {
+    if (!source.isPlaced) return undefined
+    try {
+      const located = await this.#deps.directory.find(cid, source.signal)
+      if (located === undefined) return undefined
+      if (located.kind === 'copy') return await this.#deps.copies.read(cid, located, source.signal)
+      for await (const block of this.#deps.extents.read(located.placed, [located.place], source)) {
+        return joined(block.parts, block.bytes)
+      }
+      return undefined
+    } catch (error) {
+      return this.#unlessElsewhere(error, digestOf(cid), source)
+    }
+  }
+
+  /** Goes on where the holders are away, and another member has it: who stored it, or kept a copy. Throws otherwise. */
+  async #unlessElsewhere(error: unknown, digest: Uint8Array, { signal }: Source): Promise<undefined> {
+    if (faultOf(error)?.code !== 'EXTENT_UNAVAILABLE') throw error
+    if ((await this.#deps.fetcher.findProviders(digest, signal)).length === 0) throw error
+    return undefined
+  }
+
+  async #memberBlock(cid: CID, { providers, signal }: Source): Promise<Uint8Array> {
+    const digest = digestOf(cid)
+    let peers = await providers()
+    // The leaf of a placed object may lie where its root doesn't.
+    if (peers.length === 0) peers = await this.#deps.fetcher.findProviders(digest, signal)
+    if (peers.length > 0) {
+      for await (const block of this.#deps.fetcher.fetch([digest], peers, this.#fetchOptions(signal))) {
+        return joined(block.parts, block.bytes)
+      }
+    }
+    throw new PeerError({ code: 'CONTENT_UNAVAILABLE', cid: cid.toString() })
+  }
+
+  #fetchOptions(signal: AbortSignal): FetchOptions {
+    return { signal, onProviderFault: (peer, fault) => this.#deps.history.failed(peer, fault) }
+  }
+
+  async *#read(root: CID, rootBlock: Uint8Array, range: FileRange, source: Source): AsyncGenerator<FilePieces> {
     const inner: { digest: Uint8Array; parts: readonly Uint8Array[] }[] = []
     const readNode = async (cid: CID): Promise<Uint8Array> => {
-      const bytes = cid.equals(root) ? rootBlock : await this.block(cid, options)
-      if (options.keep) inner.push({ digest: digestOf(cid), parts: [bytes] })
+      const bytes = cid.equals(root) ? rootBlock : await this.#block(cid, { ...source, keep: false })
+      if (source.keep) inner.push({ digest: digestOf(cid), parts: [bytes] })
       return bytes
     }
     const leaves = fileLeaves(root, readNode, { from: range.start, leafBytes: rootBlock.length })
@@ -126,39 +195,41 @@ export class ContentService {
       untilEnd(leaves, range.end),
       root,
       rootBlock,
-      options,
+      source,
     )) {
       // Before the last bytes go out, so that whoever has them all may rely on it; the root last, see `openFile`.
-      if (options.keep && range.start === 0 && leaf.start + leaf.bytes >= range.end)
+      if (source.keep && range.start === 0 && leaf.start + leaf.bytes >= range.end)
         await this.#keep(inner.splice(0).reverse())
       yield { pieces: trimmed(parts, leaf.start, range), release }
     }
   }
 
-  /** The leaves' bytes in order: runs that lie here with a little read-ahead, runs that don't through the exchange. */
+  /** The leaves' bytes in order, in runs that lie alike. */
   async *#leafParts(
     leaves: AsyncGenerator<FileLeaf>,
     root: CID,
     rootBlock: Uint8Array,
-    options: { providers: readonly PeerId[]; signal: AbortSignal; keep: boolean },
+    source: Source,
   ): AsyncGenerator<LeafParts> {
     if (root.code === RAW) {
       for await (const leaf of leaves) {
-        if (options.keep) await this.#keep([{ digest: leaf.digest, parts: [rootBlock] }])
+        if (source.keep) await this.#keep([{ digest: leaf.digest, parts: [rootBlock] }])
         yield { leaf, parts: [rootBlock], release: NOTHING_TO_RELEASE }
       }
       return
     }
-    for await (const run of runs(leaves, (leaf) => this.#deps.store.has(leaf.digest))) {
-      if (run.local) yield* this.#readLocal(run.leaves, options)
-      else yield* this.#readRemote(run.leaves, options)
+    const located = { store: this.#deps.store, directory: this.#deps.directory, signal: source.signal }
+    for await (const run of leafRuns(leaves, located)) {
+      if (run.kind === 'here') yield* this.#readLocal(run.leaves, source)
+      else if (run.kind === 'placed') yield* this.#readPlaced(run, source)
+      else yield* this.#readRemote(run.leaves, source, run.failure)
     }
   }
 
-  async *#readLocal(leaves: readonly FileLeaf[], options: { signal: AbortSignal }): AsyncGenerator<LeafParts> {
+  async *#readLocal(leaves: readonly FileLeaf[], source: Source): AsyncGenerator<LeafParts> {
     const ahead: Promise<Uint8Array>[] = []
     const read = (leaf: FileLeaf): void => {
-      const reading = this.block(leaf.cid, { signal: options.signal })
+      const reading = this.#block(leaf.cid, source)
       // Awaited in order below; a failure further ahead must not count as unhandled until then.
       reading.catch(() => undefined)
       ahead.push(reading)
@@ -173,30 +244,45 @@ export class ContentService {
     }
   }
 
+  /** From the holders of one extent; what they can't give, from whoever else has it. */
+  async *#readPlaced({ leaves, placed, places }: PlacedRun, source: Source): AsyncGenerator<LeafParts> {
+    let index = 0
+    try {
+      for await (const block of this.#deps.extents.read(placed, places, source)) {
+        yield await this.#leafOf(leaves[index++] as FileLeaf, block, source)
+      }
+    } catch (error) {
+      const leaf = leaves[index]
+      if (leaf === undefined) throw error
+      await this.#unlessElsewhere(error, leaf.digest, source)
+      yield* this.#readRemote(leaves.slice(index), source)
+    }
+  }
+
+  /** @param failure - why it isn't known where they lie. */
+  async *#readRemote(leaves: readonly FileLeaf[], source: Source, failure?: PeerError): AsyncGenerator<LeafParts> {
+    const [first] = leaves
+    if (first === undefined) return
+    let providers = await source.providers()
+    if (providers.length === 0) providers = await this.#deps.fetcher.findProviders(first.digest, source.signal)
+    if (providers.length === 0 && failure !== undefined) throw failure
+    const digests = leaves.map((leaf) => leaf.digest)
+    let index = 0
+    const options = { ...this.#fetchOptions(source.signal), pooled: true }
+    for await (const block of this.#deps.fetcher.fetch(digests, providers, options)) {
+      yield await this.#leafOf(leaves[index++] as FileLeaf, block, source)
+    }
+  }
+
+  async #leafOf(leaf: FileLeaf, block: FetchedBlock, { keep }: Source): Promise<LeafParts> {
+    checkLeaf(leaf, block.bytes)
+    if (keep) await this.#keep([{ digest: leaf.digest, parts: block.parts }])
+    return { leaf, parts: block.parts, release: () => block.release() }
+  }
+
   async #keep(blocks: readonly { digest: Uint8Array; parts: readonly Uint8Array[] }[]): Promise<void> {
     this.#deps.claim(blocks.map((block) => block.digest))
     await this.#deps.store.write(blocks)
-  }
-
-  async *#readRemote(
-    leaves: readonly FileLeaf[],
-    options: { providers: readonly PeerId[]; signal: AbortSignal; keep: boolean },
-  ): AsyncGenerator<LeafParts> {
-    const first = leaves[0]
-    if (first === undefined) return
-    const providers =
-      options.providers.length > 0
-        ? options.providers
-        : await this.#deps.fetcher.findProviders(first.digest, options.signal)
-    const digests = leaves.map((leaf) => leaf.digest)
-    let index = 0
-    const pooled = { signal: options.signal, pooled: true }
-    for await (const block of this.#deps.fetcher.fetch(digests, providers, pooled)) {
-      const leaf = leaves[index++] as FileLeaf
-      checkLeaf(leaf, block.bytes)
-      if (options.keep) await this.#keep([{ digest: leaf.digest, parts: block.parts }])
-      yield { leaf, parts: block.parts, release: () => block.release() }
-    }
   }
 }
 
@@ -222,26 +308,6 @@ async function* untilEnd(leaves: AsyncGenerator<FileLeaf>, end: number): AsyncGe
   }
 }
 
-/** Longest run handed to the exchange at once: one inner node's leaves. */
-const RUN_MAX = 1_024
-
-async function* runs(
-  leaves: AsyncGenerator<FileLeaf>,
-  isLocal: (leaf: FileLeaf) => boolean,
-): AsyncGenerator<{ local: boolean; leaves: FileLeaf[] }> {
-  let run: { local: boolean; leaves: FileLeaf[] } | undefined
-  for await (const leaf of leaves) {
-    const local = isLocal(leaf)
-    if (run !== undefined && (run.local !== local || run.leaves.length >= RUN_MAX)) {
-      yield run
-      run = undefined
-    }
-    run ??= { local, leaves: [] }
-    run.leaves.push(leaf)
-  }
-  if (run !== undefined) yield run
-}
-
 /** The pieces of one leaf that fall into the range. */
 function trimmed(parts: readonly Uint8Array[], leafStart: number, range: FileRange): readonly Uint8Array[] {
   const leafEnd = parts.reduce((sum, part) => sum + part.length, leafStart)
@@ -255,16 +321,4 @@ function trimmed(parts: readonly Uint8Array[], leafStart: number, range: FileRan
     offset += part.length
   }
   return inside
-}
-
-function joined(parts: readonly Uint8Array[], bytes: number): Uint8Array {
-  const only = parts[0]
-  if (parts.length === 1 && only !== undefined) return only
-  const whole = new Uint8Array(bytes)
-  let offset = 0
-  for (const part of parts) {
-    whole.set(part, offset)
-    offset += part.length
-  }
-  return whole
 }

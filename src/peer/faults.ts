@@ -2,6 +2,20 @@ import { CodedError, EXIT, type FaultTable } from '../core/coded-error.ts'
 
 export type PeerFault =
   | { code: 'CONTENT_UNAVAILABLE'; cid: string }
+  | {
+      code: 'EXTENT_UNAVAILABLE'
+      cid: string
+      /** Number of the extent within its object. */
+      extent: number
+      /** Shards of its stripe that are enough, and those that came or were coming. */
+      needed: number
+      present: number
+      /** Whose shards did not come, why, and since when. */
+      missing: string
+      institutions: readonly string[]
+      /** CIDs of the shards that did not come. */
+      shards: readonly string[]
+    }
   | { code: 'CONTENT_HASH_UNSUPPORTED'; cid: string }
   | { code: 'CONTENT_NOT_A_FILE'; cid: string }
   | { code: 'CONTENT_RANGE'; start: number; end: number; bytes: number }
@@ -55,6 +69,12 @@ export const peerFaults = {
     todo: 'Check the CID; look at "apotheca peer status" for members that are away, and try again when they are back.',
     http: 404,
     exit: EXIT.notFound,
+  },
+  EXTENT_UNAVAILABLE: {
+    says: '{cid} cannot be read now: {needed} shards of it are needed, {present} are there. Missing: {missing}.',
+    todo: 'Nothing is lost while the disks of these institutions are whole. Bring back the peers of enough of them, then run the command again: it resumes. "apotheca peer status" shows who is connected.',
+    http: 503,
+    exit: EXIT.unavailable,
   },
   CONTENT_HASH_UNSUPPORTED: {
     says: '{cid} does not name its content by sha2-256.',

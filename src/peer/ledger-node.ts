@@ -247,7 +247,8 @@ export class LedgerNode {
       return
     }
     const { certificateBytes: certificate, headerBytes: header } = final
-    await chain.acceptBlock({ header, certificate, body: await content.block(body, { signal: this.#stopping.signal }) })
+    const { signal } = this.#stopping
+    await chain.acceptBlock({ header, certificate, body: await content.block(body, { signal, from: 'members' }) })
   }
 
   async #answerSync(bytes: Uint8Array): Promise<Uint8Array> {

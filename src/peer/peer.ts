@@ -11,9 +11,11 @@ import type { CatchUpStatus } from './catch-up.ts'
 import type { CarService } from './car.ts'
 import type { ContentService } from './content.ts'
 import type { FreshBlocks } from './fresh-blocks.ts'
+import type { ExtentDirectory } from './extent-directory.ts'
 import type { Identity } from './identity.ts'
 import type { LedgerNode } from './ledger-node.ts'
 import type { ObjectService } from './objects.ts'
+import type { PeerHistory, PeerReads } from './peer-history.ts'
 import type { PlacementQueue } from './placement-queue.ts'
 import type { UploadService } from './uploads.ts'
 
@@ -25,6 +27,8 @@ export interface Peer {
   readonly ledger: LedgerNode
   readonly store: Blocks
   readonly content: ContentService
+  readonly directory: ExtentDirectory
+  readonly history: PeerHistory
   readonly uploads: UploadService
   readonly fresh: FreshBlocks
   readonly cars: CarService
@@ -36,6 +40,14 @@ export interface Peer {
   readonly consensus?: () => ConsensusStatus | undefined
   /** Stops everything, in the reverse order of its start; settles when all of it is on disk. */
   close(): Promise<void>
+}
+
+export interface MemberStatus {
+  readonly institution: string
+  readonly peerId: string
+  readonly connected: boolean
+  /** How it served blocks to this peer; absent: it was asked for none. */
+  readonly reads?: PeerReads
 }
 
 /** What an operator looks at first. */
@@ -63,7 +75,7 @@ export interface PeerStatus {
   readonly consensus?: ConsensusStatus
   readonly waitingTransactions: number
   readonly addresses: readonly string[]
-  readonly members: readonly { readonly institution: string; readonly peerId: string; readonly connected: boolean }[]
+  readonly members: readonly MemberStatus[]
   readonly dials: readonly DialStatus[]
   readonly store: BlockStoreStats
   readonly rssBytes: number
@@ -76,7 +88,12 @@ export function peerStatus(peer: Peer): PeerStatus {
   const members = chain.genesis.institutions.flatMap((member) =>
     member.peers
       .filter((id) => String(id) !== identity.peerId)
-      .map((id) => ({ institution: member.id, peerId: String(id), connected: connected.has(String(id)) })),
+      .map((id) => {
+        const peerId = String(id)
+        const reads = peer.history.reads(peerId)
+        const status = { institution: member.id, peerId, connected: connected.has(peerId) }
+        return reads === undefined ? status : { ...status, reads }
+      }),
   )
   const set = chain.validators()
   const validators = set?.validators.map((one) => one.institution) ?? []

@@ -21,7 +21,12 @@ interface HeliaPeer extends TestPeer {
 
 async function startHeliaPeer(word: string, members: ReadonlySet<string>): Promise<HeliaPeer> {
   const peer = await startPeer(word, members)
-  const helia = await startHelia({ host: peer.host, blockstore: new MemoryBlockstore(), log: peer.log })
+  const helia = await startHelia({
+    host: peer.host,
+    blockstore: new MemoryBlockstore(),
+    findHolders: async () => [],
+    log: peer.log,
+  })
   const dispose = async (): Promise<void> => {
     await helia.stop()
     await peer[Symbol.asyncDispose]()
