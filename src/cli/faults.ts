@@ -36,6 +36,7 @@ export type CliFault =
   | { code: 'ADMIN_KEY_MISSING'; file: string }
   | { code: 'ADMIN_KEY_UNKNOWN'; file: string }
   | { code: 'VALIDATORS_CHANGE_NEEDED' }
+  | { code: 'LAYOUT_OFFERS_NO_ROOM'; institution: string }
   | { code: 'INTERRUPTED' }
 export class CliError extends CodedError<CliFault> {}
 
@@ -249,6 +250,12 @@ export const cliFaults = {
     todo: 'Give --add, --remove or --rotate; or --now alone, to end the epoch.',
     http: 400,
     exit: EXIT.usage,
+  },
+  LAYOUT_OFFERS_NO_ROOM: {
+    says: 'The institution {institution} offers no room.',
+    todo: 'Copy its id again, from "apotheca network layout"; with --with it is planned as one that joins.',
+    http: 404,
+    exit: EXIT.notFound,
   },
   INTERRUPTED: {
     says: 'Interrupted.',

@@ -8,6 +8,7 @@ import { contentCommands } from './content-commands.ts'
 import { DEFAULT_HOME } from './home.ts'
 import { keyCommands } from './key-commands.ts'
 import { ledgerCommands } from './ledger-commands.ts'
+import { networkCommands } from './network-commands.ts'
 import { peerCommands } from './peer-commands.ts'
 import { recordCommands } from './record-commands.ts'
 import { safetyCommands } from './safety-commands.ts'
@@ -44,6 +45,7 @@ keyCommands(program)
 ledgerCommands(program)
 validatorCommands(program)
 peerCommands(program)
+networkCommands(program)
 safetyCommands(program)
 
 await program.parseAsync()

@@ -1,8 +1,8 @@
-/** `peer init | start | status | rotate-key`, `network create`: the operator's commands. */
-import { type Command, InvalidArgumentError } from 'commander'
+/** `peer init | start | status | rotate-key`: the operator's commands. */
+import type { Command } from 'commander'
 import { join } from 'node:path'
 import type { PeerStatus } from '../peer/peer.ts'
-import { bytesText, columns, dim, print, secondsText } from './output.ts'
+import { bytesText, dim, print, secondsText } from './output.ts'
 import { run, withPeer } from './session.ts'
 import { ledgerRows, readRows } from './status-words.ts'
 
@@ -70,51 +70,6 @@ export function peerCommands(program: Command): void {
     )
 
   rotateCommand(peer)
-
-  program
-    .command('network')
-    .summary('the consortium')
-    .command('create')
-    .summary('make the genesis of a new consortium')
-    .description('Merges a template with the public identities of the founding peers. Its hash is the id of the chain.')
-    .argument('<template>', 'institutions and validators, without keys')
-    .argument('<identities...>', 'identity.json of each founding peer')
-    .requiredOption('--out <file>', 'genesis to write')
-    .option(
-      '--extra-peer <institution=id>',
-      'a further peer id, such as of an IPFS program; repeatable',
-      extraPeer,
-      new Map(),
-    )
-    .addHelpText(
-      'after',
-      '\nExample:\n  apotheca network create template.json a/identity.json b/identity.json --out genesis.json',
-    )
-    .action(
-      async (
-        template: string,
-        identities: string[],
-        given: { out: string; extraPeer: Map<string, string[]> },
-        command: Command,
-      ) =>
-        run(command, async (options) => {
-          const { makeGenesis } = await import('../peer/network.ts')
-          const { readPublicIdentity, writeWhole } = await import('../peer/identity.ts')
-          const founders = await Promise.all(identities.map(readPublicIdentity))
-          const { chain, genesis, json } = await makeGenesis(template, founders, {
-            nowMs: Date.now(),
-            extraPeers: given.extraPeer,
-          })
-          await writeWhole(given.out, json, 0o644)
-          const rows = genesis.institutions.map((one) => [one.id, one.role, String(one.peers.length)])
-          print(options.json, { chain, genesis: given.out, institutions: genesis.institutions.map((one) => one.id) }, [
-            ['network', genesis.name],
-            ['chain', chain],
-            ['genesis', given.out],
-            ['members', `\n${columns(['institution', 'role', 'peers'], rows)}`],
-          ])
-        }),
-    )
 }
 
 function rotateCommand(peer: Command): void {
@@ -145,11 +100,4 @@ function rotateCommand(peer: Command): void {
         ])
       }),
     )
-}
-
-function extraPeer(text: string, before: Map<string, string[]>): Map<string, string[]> {
-  const [institution, id, ...rest] = text.split('=')
-  if (institution === undefined || id === undefined || rest.length > 0)
-    throw new InvalidArgumentError('write institution=peer-id')
-  return new Map(before).set(institution, [...(before.get(institution) ?? []), id])
 }

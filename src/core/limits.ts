@@ -563,6 +563,8 @@ export const TX_ANSWER_BYTES_MAX = 4 * 1024
 export const LIST_MAX = 1_000
 /** How long one request may wait for a transaction to become final. */
 export const TX_WAIT_MS_MAX = 60_000
+/** `network leave --wait` looks so often what is still held: it takes hours, and each look reads all extents. */
+export const LEAVE_LOOK_MS = 5_000
 /** How long the CLI's transactions may wait for a block: longer than any outage that someone waits through at a prompt. */
 export const TX_LIFETIME_MS = 3_600_000
 /** Uploads that expired are looked for this often; they last hours. */

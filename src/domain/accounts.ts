@@ -13,7 +13,15 @@ import { type Decoder, list, literal, object, text } from '../core/schema.ts'
 import { encryptionPublicKey } from '../crypto/envelope.ts'
 import { SignatureError, checkPublicKey } from '../crypto/signatures.ts'
 import { type AccountKeys, accountIdOfKeys } from '../ledger/account-keys.ts'
-import { type PeerIdText, accountId, institutionId, peerIdKey, signingKey, timeMs } from '../ledger/fields.ts'
+import {
+  type PeerIdText,
+  accountId,
+  institutionId,
+  peerIdKey,
+  peerIdOfKey,
+  signingKey,
+  timeMs,
+} from '../ledger/fields.ts'
 import { type Genesis, INSTITUTION_ROLES, type InstitutionRole } from '../ledger/genesis.ts'
 import {
   type AccountDirectory,
@@ -116,6 +124,15 @@ export async function* listInstitutions(reader: StateReader, options?: ListOptio
 export async function getPeerInstitution(view: StateView, peer: PeerIdText): Promise<InstitutionId | undefined> {
   const value = await view.get(MEMBER_PEER_NAMESPACE, peerIdKey(peer))
   return value === undefined ? undefined : institutionId(value, 'member-peer')
+}
+
+/** The peers of all members, by key. */
+export async function* listMemberPeers(
+  reader: StateReader,
+): AsyncGenerator<{ readonly peer: PeerIdText; readonly institution: InstitutionId }> {
+  for await (const { key, value } of reader.list(MEMBER_PEER_NAMESPACE, new Uint8Array(0))) {
+    yield { peer: peerIdOfKey(key), institution: institutionId(value, 'member-peer') }
+  }
 }
 
 /** The keys that the account signs with and is sealed to now. */

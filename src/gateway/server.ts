@@ -24,6 +24,7 @@ import { CAR_MEDIA_TYPE, carRoutes } from './car-routes.ts'
 import { contentRoutes } from './content-routes.ts'
 import { ledgerRoutes } from './ledger-routes.ts'
 import { Metrics } from './metrics.ts'
+import { networkRoutes } from './network-routes.ts'
 import { sendProblem } from './problem.ts'
 import { proofRoutes } from './proof-routes.ts'
 import { safetyRoutes } from './safety-routes.ts'
@@ -121,6 +122,7 @@ async function registerRoutes(app: FastifyInstance, { clock, log, peer }: Gatewa
   await app.register(async (api) => proofRoutes(api, peer), { prefix: '/api/v1' })
   await app.register(async (api) => validatorRoutes(api, peer), { prefix: '/api/v1' })
   await app.register(async (api) => safetyRoutes(api, peer), { prefix: '/api/v1' })
+  await app.register(async (api) => networkRoutes(api, peer), { prefix: '/api/v1' })
   app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger())
 }
 

@@ -92,3 +92,8 @@ export const peerIdText: Decoder<PeerIdText> = (value, path) => {
 export function peerIdKey(peer: PeerIdText): Uint8Array {
   return base58btc.baseDecode(peer).slice(PEER_ID_HEAD.length)
 }
+
+/** The peer id of a raw Ed25519 key: what `peerIdKey` reads. */
+export function peerIdOfKey(key: Uint8Array): PeerIdText {
+  return peerIdText(base58btc.baseEncode(new Uint8Array([...PEER_ID_HEAD, ...key])), 'peer')
+}

@@ -135,7 +135,7 @@ async function openAll(
   bitswap.start()
   closers.push(async () => bitswap.stop())
   const consensus = (): ReturnType<Validator['status']> => validator.status()
-  const ledgerParts = { chain, mempool, ledger, consensus, placements }
+  const ledgerParts = { chain, mempool, ledger, consensus, account, placements }
   const parts = { ...ledgerParts, store, ...reads, uploads, fresh, objects, cars, host, dialer }
   return { institution, identity, ...parts, close }
 }

@@ -15,10 +15,8 @@ import {
   SEGMENT_BYTES,
   UPLOADS_OPEN_MAX,
 } from '../core/limits.ts'
+import { parseSize } from '../core/size.ts'
 
-const UNITS: ReadonlyMap<string, number> = new Map(
-  ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'].map((unit, power) => [unit, 1024 ** power]),
-)
 const LOOPBACK_HOSTS: readonly string[] = ['127.0.0.1', '::1', 'localhost']
 
 /** What a reader needs to know of one option. */
@@ -28,16 +26,6 @@ export interface OptionInfo {
   /** The default, as one writes it; absent where the option must be given or has none. */
   readonly byDefault?: string
   readonly means: string
-}
-
-/**
- * @param value - bytes, or a number of at most three decimals and a unit of `UNITS`.
- * @returns whole bytes, or undefined.
- */
-export function parseSize(value: string | number): number | undefined {
-  const match = /^(\d{1,12}(?:\.\d{1,3})?) ?([KMGTP]iB|B)$/.exec(typeof value === 'number' ? `${value} B` : value)
-  const bytes = Number(match?.[1]) * (UNITS.get(match?.[2] ?? '') ?? Number.NaN)
-  return Number.isSafeInteger(bytes) ? bytes : undefined
 }
 
 function option<T extends z.ZodType>(schema: T, info: OptionInfo): T {

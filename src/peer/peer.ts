@@ -13,6 +13,7 @@ import type { ContentService } from './content.ts'
 import type { FreshBlocks } from './fresh-blocks.ts'
 import type { ExtentDirectory } from './extent-directory.ts'
 import type { Identity } from './identity.ts'
+import type { InstitutionAccount } from './institution-account.ts'
 import type { LedgerNode } from './ledger-node.ts'
 import type { ObjectService } from './objects.ts'
 import type { PeerHistory, PeerReads } from './peer-history.ts'
@@ -22,6 +23,8 @@ import type { UploadService } from './uploads.ts'
 export interface Peer {
   readonly institution: InstitutionId
   readonly identity: Identity
+  /** What the daemon does in the institution's name. */
+  readonly account: InstitutionAccount
   readonly chain: Chain
   readonly mempool: Mempool
   readonly ledger: LedgerNode

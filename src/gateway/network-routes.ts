@@ -1,0 +1,75 @@
+/** The network over HTTP: its members, its placement table, and this institution's leave. */
+import type { FastifyInstance } from 'fastify'
+import type { PeerIdText } from '../ledger/fields.ts'
+import { drainInstitution } from '../peer/drain.ts'
+import { type LayoutPeerState, type LayoutState, readLayout, readPeerStates } from '../peer/layout.ts'
+import { type MemberState, readMembers } from '../peer/members.ts'
+import type { Peer } from '../peer/peer.ts'
+import { sendDagJson } from './dag-json-reply.ts'
+
+/** `GET /network/layout` */
+export interface LayoutAnswer extends LayoutState {
+  readonly height: number
+}
+
+/** `GET /network/members` */
+export interface MembersAnswer {
+  readonly height: number
+  readonly members: readonly MemberState[]
+}
+
+/** `GET /network/leave`: what this institution's peers still hold. */
+export interface LeaveAnswer {
+  readonly institution: string
+  readonly peers: readonly LayoutPeerState[]
+}
+
+/** `POST /network/leave` */
+export interface DrainAnswer {
+  /** Those that were active until now. */
+  readonly drained: readonly PeerIdText[]
+}
+
+const tags = ['network']
+
+export function networkRoutes(api: FastifyInstance, peer: Peer): void {
+  const { chain, institution } = peer
+
+  api.get(
+    '/network/members',
+    { schema: { summary: 'Member institutions and their peers, as the ledger has them', tags } },
+    async (_request, reply) => {
+      const answer: MembersAnswer = { height: chain.head.height, members: await readMembers(peer) }
+      await sendDagJson(reply, answer)
+    },
+  )
+
+  api.get(
+    '/network/layout',
+    { schema: { summary: 'The placement table in force, offers of room, and what is placed', tags } },
+    async (_request, reply) => {
+      const answer: LayoutAnswer = { height: chain.head.height, ...(await readLayout(chain.reader)) }
+      await sendDagJson(reply, answer)
+    },
+  )
+
+  api.get(
+    '/network/leave',
+    { schema: { summary: 'What the storage peers of this institution still hold', tags } },
+    async (_request, reply) => {
+      const peers = (await readPeerStates(chain.reader)).filter((one) => one.institution === institution)
+      await sendDagJson(reply, { institution, peers } satisfies LeaveAnswer)
+    },
+  )
+
+  api.post(
+    '/network/leave',
+    { schema: { summary: 'Drain the storage peers of this institution: the first step of leaving', tags } },
+    async (_request, reply) => {
+      const gone = new AbortController()
+      reply.raw.once('close', () => gone.abort())
+      const answer: DrainAnswer = { drained: await drainInstitution(peer, gone.signal) }
+      await sendDagJson(reply, answer)
+    },
+  )
+}
