@@ -16,6 +16,7 @@ export async function benchGet(options: { quick: boolean }): Promise<Figure[]> {
   const rounds = options.quick ? 3 : 5
   const gets: number[] = []
   const raws: number[] = []
+  const socketRaws: number[] = []
   const swaps: number[] = []
   await using network = await DaemonNetwork.start({ count: 2 })
   const [from, to] = [network.peer(0), network.peer(1)]
@@ -25,6 +26,7 @@ export async function benchGet(options: { quick: boolean }): Promise<Figure[]> {
   const out = join(network.folder, 'output.bin')
   for (let round = 0; round < rounds; round++) {
     raws.push((await measureRawStream({ bytes })).mbPerS)
+    socketRaws.push((await measureRawStream({ bytes, encrypter: 'socket-tls' })).mbPerS)
     swaps.push((await measureBitswap({ bytes: Math.min(bytes, 256 * MIB) })).mbPerS)
     await rm(out, { force: true })
     const started = performance.now()
@@ -35,6 +37,7 @@ export async function benchGet(options: { quick: boolean }): Promise<Figure[]> {
   const raw = median(raws)
   return [
     reaches('get', `get from another peer (${from.id} to ${to.id})`, median(gets), 'MB/s', raw, 0.5),
+    beside('get', 'get, beside that stream with our TLS (0105)', median(gets), 'MB/s', median(socketRaws)),
     reaches('get', 'get, beside plain bitswap', median(gets), 'MB/s', median(swaps), 2),
     ...(kubo === undefined ? [] : [beside('get', 'Kubo: ipfs cat', kubo.cat, 'MB/s', raw)]),
   ]

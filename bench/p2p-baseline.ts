@@ -7,7 +7,8 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 
-export type Encrypter = 'tls' | 'noise'
+/** `tls` is libp2p's own for plain libp2p, and ours for our block exchange; `socket-tls` is ours for both. */
+export type Encrypter = 'tls' | 'socket-tls' | 'noise'
 
 export interface TransferOptions {
   readonly bytes: number

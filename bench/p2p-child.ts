@@ -15,6 +15,7 @@ import { BlockFetcher } from '../src/p2p/block-fetcher.ts'
 import { BlockServer } from '../src/p2p/block-server.ts'
 import { type P2pHost, startHost } from '../src/p2p/host.ts'
 import { peerIdOfSeed } from '../src/p2p/peer-ids.ts'
+import { socketTls } from '../src/p2p/socket-tls.ts'
 import type { ChildReport, ChildTask, Encrypter, Usage } from './p2p-baseline.ts'
 
 const MIB = 1024 * 1024
@@ -63,11 +64,13 @@ type Fetch = (offset: number, bytes: number) => Promise<void>
 const PROVIDERS = { raw: provideRaw, bitswap: provideBitswap, blocks: provideBlocks }
 const READERS = { raw: readRaw, bitswap: readBitswap, blocks: readBlocks }
 
+const ENCRYPTERS = { tls, 'socket-tls': socketTls, noise }
+
 async function plainLibp2p(encrypter: Encrypter, listen: string[]): Promise<Libp2p> {
   return createLibp2p({
     addresses: { listen },
     transports: [tcp()],
-    connectionEncrypters: [encrypter === 'tls' ? tls() : noise()],
+    connectionEncrypters: [ENCRYPTERS[encrypter]()],
     streamMuxers: [yamux()],
     services: { identify: identify() },
   })
@@ -187,7 +190,7 @@ async function readBlocks(task: ChildTask): Promise<Fetch> {
 async function memberHost(own: string, other: string, task: ChildTask, listen: string[]): Promise<P2pHost> {
   const seedOf = (word: string): Uint8Array => createHash('sha256').update(word).digest()
   const members = new Set([await peerIdOfSeed(seedOf(own)), await peerIdOfSeed(seedOf(other))])
-  const encrypters = [task.encrypter]
+  const encrypters = [task.encrypter === 'noise' ? ('noise' as const) : ('tls' as const)]
   return startHost({ privateKey: seedOf(own), listen, members: () => members, encrypters, log: quiet })
 }
 
