@@ -1,11 +1,11 @@
 /** `network create | members | layout | leave`: the consortium, and what a change of it would move. */
-import { type Command, InvalidArgumentError } from 'commander'
+import { type Command, InvalidArgumentError, Option } from 'commander'
 import { setTimeout as waitMs } from 'node:timers/promises'
 import { CodedError } from '../core/coded-error.ts'
 import { type InstitutionId, parseInstitutionId } from '../core/ids.ts'
 import { LEAVE_LOOK_MS } from '../core/limits.ts'
 import { parseSize } from '../core/size.ts'
-import type { DrainAnswer, LayoutAnswer, LeaveAnswer, MembersAnswer } from '../gateway/network-routes.ts'
+import type { ChangedAnswer, LayoutAnswer, LeaveAnswer, MembersAnswer } from '../gateway/network-routes.ts'
 import type { OfferChange } from './layout-plan.ts'
 import { columns, print } from './output.ts'
 import { run, withPeer } from './session.ts'
@@ -91,19 +91,23 @@ function leaveCommand(network: Command): void {
       'Drains the storage peers of the institution whose peer this is: they get nothing new, and others take over what they hold. ' +
         'Repeated, it says how much they still hold.',
     )
-    .option('--wait', 'wait until they hold nothing')
+    .addOption(new Option('--wait', 'wait until they hold nothing').conflicts('cancel'))
+    .option('--cancel', 'stay: offer the room of what is draining again, as it was')
     .addHelpText('after', '\nExample:\n  apotheca network leave --wait')
-    .action(async (given: { wait?: boolean }, command: Command) =>
+    .action(async (given: { wait?: boolean; cancel?: boolean }, command: Command) =>
       withPeer(command, async ({ client, options, signal }) => {
-        const { heldColumns, leaveRows } = await import('./network-words.ts')
+        const { heldColumns, leaveRows, stayRows } = await import('./network-words.ts')
         const path = '/api/v1/network/leave'
-        const { drained } = await client.get<DrainAnswer>(path, { method: 'POST', signal })
+        const isStaying = given.cancel === true
+        const method = isStaying ? 'DELETE' : 'POST'
+        const { changed } = await client.get<ChangedAnswer>(path, { method, signal })
         let answer = await client.get<LeaveAnswer>(path, { signal })
         while (given.wait === true && heldColumns(answer.peers) > 0) {
           await waitMs(LEAVE_LOOK_MS, undefined, { signal })
           answer = await client.get<LeaveAnswer>(path, { signal })
         }
-        print(options.json, { ...answer, drained }, leaveRows(answer, drained.length))
+        const rows = isStaying ? stayRows(answer, changed.length) : leaveRows(answer, changed.length)
+        print(options.json, { ...answer, changed }, rows)
       }),
     )
 }

@@ -110,6 +110,15 @@ export function leaveRows({ institution, peers }: LeaveAnswer, drained: number):
   ]
 }
 
+/** Rows for a terminal. @param offered - peers whose room was offered again just now. */
+export function stayRows({ institution, peers }: LeaveAnswer, offered: number): (readonly [string, string])[] {
+  return [
+    ['institution', institution],
+    ['stay', offered === 0 ? 'no peer of it was draining' : `the room of ${count(offered, 'peer')} is offered again`],
+    ['active', `${count(peers.filter(({ state }) => state === 'active').length, 'storage peer')}`],
+  ]
+}
+
 export const heldColumns = (peers: LeaveAnswer['peers']): number =>
   peers.reduce((sum, { held }) => sum + held.columns, 0)
 

@@ -1,7 +1,7 @@
 /** The network over HTTP: its members, its placement table, and this institution's leave. */
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyReply } from 'fastify'
 import type { PeerIdText } from '../ledger/fields.ts'
-import { drainInstitution } from '../peer/drain.ts'
+import { drainInstitution, offerAgain } from '../peer/drain.ts'
 import { type LayoutPeerState, type LayoutState, readLayout, readPeerStates } from '../peer/layout.ts'
 import { type MemberState, readMembers } from '../peer/members.ts'
 import type { Peer } from '../peer/peer.ts'
@@ -24,10 +24,10 @@ export interface LeaveAnswer {
   readonly peers: readonly LayoutPeerState[]
 }
 
-/** `POST /network/leave` */
-export interface DrainAnswer {
-  /** Those that were active until now. */
-  readonly drained: readonly PeerIdText[]
+/** `POST /network/leave` and `DELETE /network/leave` */
+export interface ChangedAnswer {
+  /** Storage peers whose state is another now. */
+  readonly changed: readonly PeerIdText[]
 }
 
 const tags = ['network']
@@ -66,10 +66,24 @@ export function networkRoutes(api: FastifyInstance, peer: Peer): void {
     '/network/leave',
     { schema: { summary: 'Drain the storage peers of this institution: the first step of leaving', tags } },
     async (_request, reply) => {
-      const gone = new AbortController()
-      reply.raw.once('close', () => gone.abort())
-      const answer: DrainAnswer = { drained: await drainInstitution(peer, gone.signal) }
+      const answer: ChangedAnswer = { changed: await drainInstitution(peer, closed(reply)) }
       await sendDagJson(reply, answer)
     },
   )
+
+  api.delete(
+    '/network/leave',
+    { schema: { summary: 'Offer the room of draining storage peers of this institution again', tags } },
+    async (_request, reply) => {
+      const answer: ChangedAnswer = { changed: await offerAgain(peer, closed(reply)) }
+      await sendDagJson(reply, answer)
+    },
+  )
+}
+
+/** Aborted when whoever asked is gone. */
+function closed(reply: FastifyReply): AbortSignal {
+  const gone = new AbortController()
+  reply.raw.once('close', () => gone.abort())
+  return gone.signal
 }

@@ -58,7 +58,7 @@ test('members are shown with who is connected and who stores, before anything is
   expect((await cli(0, 'network', 'layout')).out).toContain('none yet')
 }, 60_000)
 
-test('the table in force is shown, what a change would move, and who leaves is drained at once', async () => {
+test('the table in force is shown, what a change would move, and who leaves is drained at once, until it changes its mind', async () => {
   await Promise.all([0, 1, 2].map(offer))
   await vi.waitFor(
     async () => {
@@ -83,4 +83,9 @@ test('the table in force is shown, what a change would move, and who leaves is d
   expect(left.out).toContain('nothing of the network depends on its peers any more')
   expect((await cli(0, 'network', 'layout')).out).toMatch(/h1 .* draining/)
   expect((await cli(1, 'network', 'leave')).out).toContain('nothing had to be drained')
+
+  const stayed = await cli(1, 'network', 'leave', '--cancel')
+  expect([stayed.status, stayed.err]).toEqual([0, ''])
+  expect(stayed.out).toContain('the room of 1 peer is offered again')
+  expect((await cli(1, 'network', 'layout')).out).toMatch(/h1 +12D3KooW\w+ +z1 +1\.0 GiB .* active/)
 }, 240_000)
