@@ -35,7 +35,9 @@ export async function benchLedger(options: { quick: boolean }): Promise<Figure[]
   // A daemon that has just started compiles its code as it runs.
   await load.run(warmUp, OFFERED_PER_S)
   const firstHeight = await network.peer(0).height()
+  const cpuBefore = await cpuOf(network)
   const result = await load.run(loaded, OFFERED_PER_S)
+  const cpuMs = (await cpuOf(network)).map((ms, index) => (ms - (cpuBefore[index] ?? ms)) / loaded.length)
   const blocks = (await network.peer(0).height()) - firstHeight
   const memory = await Promise.all(network.peers.map(({ daemon }) => memoryOf(daemon.pid, 'VmRSS')))
   const blocksPerS = blocks / (result.latenciesMs.length / result.txPerS)
@@ -49,11 +51,22 @@ export async function benchLedger(options: { quick: boolean }): Promise<Figure[]
       machine.verifications,
     ),
     beside('ledger', 'final blocks, beside fdatasyncs', blocksPerS, '/s', machine.syncs),
+    beside(
+      'ledger',
+      'CPU of a transaction and validator, beside one verification',
+      Math.max(...cpuMs),
+      'ms',
+      1_000 / machine.verifications,
+    ),
     beside('ledger', "the load generator's own part of one processor", result.clientCpuRatio, '', 1),
     staysUnder('ledger', 'RSS of a validator after it, the largest of four', Math.max(...memory) / MIB, 'MiB', 250),
     ...(await restart(network, load, options)),
     ...(await idle(network)),
   ]
+}
+
+function cpuOf({ peers }: DaemonNetwork): Promise<number[]> {
+  return Promise.all(peers.map(({ daemon }) => cpuMsOf(daemon.pid)))
 }
 
 function throughput({ bytesPerTx, latenciesMs, txPerS }: LoadResult): Figure[] {
@@ -96,17 +109,17 @@ async function restart(network: DaemonNetwork, load: Load, options: { quick: boo
 }
 
 /** Nobody submits anything. */
-async function idle({ peers }: DaemonNetwork): Promise<Figure[]> {
-  const first = peers[0]
+async function idle(network: DaemonNetwork): Promise<Figure[]> {
+  const first = network.peers[0]
   if (first === undefined) throw new Error('no peers')
   // The newest block, and what is still to be said about it.
   await waitMs(2_000)
-  const before = await Promise.all(peers.map(({ daemon }) => cpuMsOf(daemon.pid)))
+  const before = await cpuOf(network)
   const height = await first.height()
   const startedMs = performance.now()
   await waitMs(IDLE_MS)
   const tookMs = performance.now() - startedMs
-  const after = await Promise.all(peers.map(({ daemon }) => cpuMsOf(daemon.pid)))
+  const after = await cpuOf(network)
   const cpuPercent = Math.max(...after.map((ms, index) => ((ms - (before[index] ?? ms)) / tookMs) * 100))
   const blocks = (await first.height()) - height
   return [

@@ -8,6 +8,7 @@ import { benchFailover } from './failover.ts'
 import { type Figure, printFigures } from './figure.ts'
 import { benchGet } from './get.ts'
 import { benchLedger } from './ledger.ts'
+import { benchExecution } from './ledger-execution.ts'
 import { benchMemory } from './memory.ts'
 import { benchNetworkPut } from './network-put.ts'
 import { benchPut } from './put.ts'
@@ -25,6 +26,7 @@ const BENCHES: Readonly<Record<string, (options: { quick: boolean }) => Promise<
   erasure: benchErasure,
   bucket: benchBucket,
   state: benchState,
+  execution: benchExecution,
   ledger: benchLedger,
   scale: benchScale,
 }
