@@ -412,6 +412,8 @@ export const COMMIT_BYTES = 56 * 1024
 /** The CLI asks how far a placement is after this, then ever less often. */
 export const PLACEMENT_POLL_MS_MIN = 25
 export const PLACEMENT_POLL_MS_MAX = 500
+/** Placed objects whose figures a peer remembers: those that someone may still be waiting for at a prompt. */
+export const PLACEMENTS_FINISHED_KEPT = 256
 /** Objects that wait to be placed: a week of a large institution whose network is down. */
 export const PLACEMENTS_MAX = 262_144
 

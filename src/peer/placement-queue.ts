@@ -14,6 +14,7 @@ import {
   COMMIT_EXTENTS_MAX,
   EXTENTS_MAX,
   PLACEMENTS_AT_ONCE,
+  PLACEMENTS_FINISHED_KEPT,
   PLACEMENTS_MAX,
   PLACEMENT_RETRY_MS_MAX,
   PLACEMENT_RETRY_MS_MIN,
@@ -81,6 +82,8 @@ export class PlacementQueue {
   readonly #deps: PlacementQueueDeps
   /** In the order of their coming. */
   readonly #jobs = new Map<string, Job>()
+  /** The newest that are placed, for whoever asks what it took. */
+  readonly #finished = new Map<string, Job>()
   readonly #stopping = new AbortController()
   readonly #running = new Set<Promise<void>>()
   #stopListening: (() => void) | undefined
@@ -149,9 +152,10 @@ export class PlacementQueue {
     return [...this.#jobs.values()].map(({ stored }) => stored.manifest)
   }
 
-  /** `undefined`: there is no such job, or it is done. */
+  /** `undefined`: there is no such job, or it was done long ago. */
   progress(manifest: CID): PlacementProgress | undefined {
-    const job = this.#jobs.get(nameOf(manifest))
+    const name = nameOf(manifest)
+    const job = this.#jobs.get(name) ?? this.#finished.get(name)
     if (job === undefined) return undefined
     return { state: job.isRunning ? 'placing' : 'waiting', critical: job.stored.critical, ...job.progress }
   }
@@ -215,6 +219,11 @@ export class PlacementQueue {
         return
       }
       await this.#remove(job)
+      this.#finished.set(nameOf(manifest), job)
+      for (const oldest of this.#finished.keys()) {
+        if (this.#finished.size <= PLACEMENTS_FINISHED_KEPT) break
+        this.#finished.delete(oldest)
+      }
       log.info({ manifest: manifest.toString(), extents: job.progress.extents }, 'object placed')
     } catch (error) {
       if (this.#stopping.signal.aborted) return
