@@ -417,6 +417,35 @@ export const PLACEMENTS_FINISHED_KEPT = 256
 /** Objects that wait to be placed: a week of a large institution whose network is down. */
 export const PLACEMENTS_MAX = 262_144
 
+/** Columns that one peer repairs at once: small ones hide each other's round trips and syncs of the disk. */
+export const REPAIR_COLUMNS_AT_ONCE = 4
+/** Shards under way for one of them, with all that rebuilding takes: a stripe of the widest code, as one always is. */
+export const REPAIR_WINDOW_BYTES = 8 * SEGMENT_BYTES
+/** What repair may take from the network at once after a pause, beyond its rate: a window of each column. */
+export const REPAIR_BURST_BYTES = REPAIR_COLUMNS_AT_ONCE * REPAIR_WINDOW_BYTES
+/** Columns listed for repair, the most endangered: some 10 MiB. The others are found again when these are done. */
+export const REPAIR_QUEUE_MAX = 16_384
+/** How often the store is asked whether it found damage. */
+export const REPAIR_CHECK_MS = 5_000
+/** All of the ledger is looked through at least so often, though no block gave reason to: blocks behind a snapshot give none. */
+export const REPAIR_LOOK_MS = 10 * 60 * 1_000
+/** Whether all own blocks are here is looked up so often, without reading them. */
+export const REPAIR_OWN_CHECK_MS = 24 * 60 * 60 * 1_000
+/** The same while damage is known. */
+export const REPAIR_RECHECK_MS = 60_000
+/** A look through the ledger that took long comes again no sooner than so many times that. */
+export const REPAIR_RECHECK_RATIO = 20
+/** A damaged column that isn't mended within this is given up on the ledger: a few minutes, in which most are mended. */
+export const REPAIR_LOST_AFTER_MS = 3 * 60 * 1_000
+/** First pause before a column that could not be repaired is tried again. */
+export const REPAIR_RETRY_MS_MIN = 500
+/** Longest such pause: a holder that came back is used within that. */
+export const REPAIR_RETRY_MS_MAX = 60_000
+/** How long receipts of repaired columns hold, in block time: the longest that a confirmation may take. */
+export const REPAIR_RECEIPT_MS = 6 * 60 * 60 * 1_000
+/** A damaged block that no member had is asked for again after this. */
+export const REPAIR_STRAY_RETRY_MS = 10 * 60 * 1_000
+
 /** Waiting for one validator, in bytes: two of the largest messages and the votes around them. The oldest go first. */
 export const CONSENSUS_QUEUE_BYTES_MAX = 8 * 1024 * 1024
 /** The same by number: votes and certificates of more views than anyone sends again at once. */
