@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import type { PeerStatus } from '../peer/peer.ts'
 import { bytesText, dim, print, secondsText } from './output.ts'
 import { run, withPeer } from './session.ts'
-import { ledgerRows, readRows } from './status-words.ts'
+import { ledgerRows, readRows, repairRows } from './status-words.ts'
 
 export function peerCommands(program: Command): void {
   const peer = program.command('peer').summary('the daemon of an institution')
@@ -63,6 +63,7 @@ export function peerCommands(program: Command): void {
           ...(away.length === 0 ? [] : [['away', away.map((one) => one.institution).join(', ')] as const]),
           ...readRows(status),
           ['stored', `${bytesText(store.bytes)} in ${store.blocks} blocks, of ${bytesText(store.capacityBytes)}`],
+          ...repairRows(status),
           ['disk', `${bytesText(store.freeBytes)} free`],
           ['daemon', `up ${secondsText(status.upMs)}, ${bytesText(status.rssBytes)} of memory`],
         ])

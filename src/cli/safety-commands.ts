@@ -1,5 +1,6 @@
 /** `status`: how safe what is stored is, in words. */
 import type { Command } from 'commander'
+import type { PeerStatus } from '../peer/peer.ts'
 import type { Safety } from '../peer/safety.ts'
 import { print } from './output.ts'
 import { safetyRows } from './safety-words.ts'
@@ -23,7 +24,10 @@ export function safetyCommands(program: Command): void {
             ? '/api/v1/safety'
             : `/api/v1/objects/${(await resolveObject(client, new TreeReader(client, signal), object, undefined)).manifestCid}/safety`
         const safety = await client.get<Safety>(path)
-        print(options.json, safety, safetyRows(safety, { nowMs: Date.now() }))
+        const { repair } = await client.get<PeerStatus>('/api/v1/status')
+        const { minutesLeft } = repair
+        const left = minutesLeft === undefined ? {} : { minutesLeft }
+        print(options.json, safety, safetyRows(safety, { nowMs: Date.now(), ...left }))
       }),
     )
 }

@@ -3,7 +3,7 @@ import type { ConsensusStatus, MissingValidator } from '../consensus/status.ts'
 import { CodedError } from '../core/coded-error.ts'
 import type { CatchUpStatus } from '../peer/catch-up.ts'
 import type { PeerStatus } from '../peer/peer.ts'
-import { bold, cliReport, timeText } from './output.ts'
+import { bold, bytesText, cliReport, timeText } from './output.ts'
 
 type Row = readonly [string, string]
 
@@ -150,4 +150,22 @@ function agoText(ms: number): string {
   if (seconds < 7_200) return `${Math.round(seconds / 60)} min`
   if (seconds < 172_800) return `${Math.round(seconds / 3_600)} h`
   return `${Math.round(seconds / 86_400)} days`
+}
+
+/** What the peer repairs of what it should hold, and what stands in the way. */
+export function repairRows({ repair, store }: Pick<PeerStatus, 'repair' | 'store'>): Row[] {
+  const { bytes, bytesPerSecond, columns, extents, faults, minutesLeft, notFound, survives } = repair
+  const rows: Row[] = []
+  if (store.damagedBlocks > 0) {
+    const lost = notFound === 0 ? '' : `; ${notFound} of them no connected member has`
+    rows.push(['damaged', `${bold(`${store.damagedBlocks} blocks`)} await repair${lost}`])
+  }
+  if (columns === 0) return rows
+  const pace = minutesLeft === undefined ? '' : `, ${minutesLeft} min left at ${bytesText(bytesPerSecond)}/s`
+  const danger =
+    survives === undefined || survives > 0 ? '' : `; ${bold('the most endangered survives no further failure')}`
+  rows.push(['repair', `${columns} columns of ${extents} extents, ${bytesText(bytes)}${pace}${danger}`])
+  const why = Object.entries(faults).map(([code, count]) => `${count} ${code}`)
+  if (why.length > 0) rows.push(['held up', why.join(', ')])
+  return rows
 }

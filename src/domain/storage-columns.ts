@@ -28,8 +28,8 @@ import {
 } from './storage-state.ts'
 import { type StorageLayout, assignedRow, getLayout } from './storage-table.ts'
 
-const CONFIRM = 'storage.confirm'
-const LOST = 'storage.lost'
+export const CONFIRM = 'storage.confirm'
+export const LOST = 'storage.lost'
 
 export type StorageColumnFault =
   | { code: 'STORAGE_NO_LAYOUT' }
@@ -63,6 +63,12 @@ export function draftStorageConfirm(payload: StorageConfirm): DraftTx {
 /** Signed by any account of the institution whose peers lost these columns. */
 export function draftStorageLost(payload: StorageLost): DraftTx {
   return { lane: STORAGE_LANE, type: LOST, payload }
+}
+
+/** Extents that a confirmation or a loss names. @param payload - of a transaction that was accepted. */
+export function namedExtents(type: typeof CONFIRM | typeof LOST, payload: unknown): ExtentRef[] {
+  const { columns } = type === CONFIRM ? confirm(payload, 'payload') : lost(payload, 'payload')
+  return columns.map(({ index, manifest }) => ({ manifest, index }))
 }
 
 /** Extents whose holders change within one transaction. */

@@ -36,6 +36,7 @@ import { getStorageParams } from './storage-params.ts'
 import {
   CONTENT_NAMESPACE,
   type Extent,
+  type ExtentRef,
   type StoredObject,
   extentChanges,
   getStoragePeer,
@@ -48,7 +49,7 @@ import {
 import { type StorageLayout, assignedRow, criticalCode, extentGroup, getLayout } from './storage-table.ts'
 import { memberIds } from './validator-sets.ts'
 
-const COMMIT = 'storage.commit'
+export const COMMIT = 'storage.commit'
 
 export type StorageCommitFault =
   | { code: 'STORAGE_NO_LAYOUT' }
@@ -103,6 +104,12 @@ export const commitTypes: Readonly<Record<string, TxType>> = {
 /** Signed by any account for an object's first extents; for the others by the same one, or by the institution's own account. */
 export function draftStorageCommit(payload: StorageCommit): DraftTx {
   return { lane: STORAGE_LANE, type: COMMIT, payload }
+}
+
+/** Extents that a commit names. @param payload - of a transaction that was accepted. */
+export function committedExtents(payload: unknown): ExtentRef[] {
+  const { extents, first, object: of } = commit(payload, 'payload')
+  return extents.map((_, at) => ({ manifest: of.manifest, index: first + at }))
 }
 
 /** Codes that an object of this size may have now, the table's first. */

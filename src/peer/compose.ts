@@ -107,7 +107,7 @@ async function openAll(
   const claim = (digests: readonly Uint8Array[]): void => fresh.release(digests)
   const self = identity.peerId
   const reads = openContent({ chain, host, store, self, claim, clock, log }, closers)
-  const { content, directory } = reads
+  const { content, directory, history } = reads
   const blocks = new BlockServer({ host, source: store, log })
   await blocks.start()
   closers.push(async () => blocks.stop())
@@ -119,8 +119,8 @@ async function openAll(
   const validator = await startValidator(config, deps, { chain, mempool, ledger, identity, host, state }, closers)
   const { institution } = config
   const account = new InstitutionAccount({ chain, node: ledger, account: identity.account, institution, clock })
-  const networkDeps = { chain, host, store, state, identity, account, claim, clock, log }
-  const { placements } = await startStorageNetwork(networkDeps, config.store, closers)
+  const networkDeps = { chain, host, store, state, identity, account, directory, history, claim, clock, log }
+  const { placements, repairer } = await startStorageNetwork(networkDeps, config.store, closers)
   const listed = new PrefixStore(state, 'objects/')
   const objects = new ObjectService({ store, state: listed, uploads, fresh, placements, clock })
   const cars = new CarService({ store, content, objects, fresh })
@@ -135,7 +135,7 @@ async function openAll(
   bitswap.start()
   closers.push(async () => bitswap.stop())
   const consensus = (): ReturnType<Validator['status']> => validator.status()
-  const ledgerParts = { chain, mempool, ledger, consensus, account, placements }
+  const ledgerParts = { chain, mempool, ledger, consensus, account, placements, repairer }
   const parts = { ...ledgerParts, store, ...reads, uploads, fresh, objects, cars, host, dialer }
   return { institution, identity, ...parts, close }
 }

@@ -178,6 +178,12 @@ const store = z.strictObject({
     byDefault: '"20 MiB"',
     means: 'The most that scrubbing reads in a second.',
   }),
+  repairRate: option(size(SEGMENT_BYTES).prefault('32 MiB'), {
+    form: sizeForm('1 MiB'),
+    byDefault: '"32 MiB"',
+    means:
+      'The most that repair takes from the network in a second: what this peer must hold and has lost, or is given anew.',
+  }),
   s3: s3.optional(),
 
   offer: option(z.boolean().default(true), {

@@ -67,6 +67,8 @@ export interface PeerConfig {
     readonly fullRatio: number
     readonly scrubDays: number
     readonly scrubBytesPerSecondMax: number
+    /** Taken from the network by repair. */
+    readonly repairBytesPerSecond: number
     /** Where blocks are kept, if not on the disk. */
     readonly s3?: S3Bucket & { readonly credentialsFile: string }
     /** Whether its room is offered to the network. */
@@ -130,7 +132,7 @@ export function parsePeerConfig(text: string, file: string): PeerConfig {
 }
 
 function resolved(config: ParsedConfig, folder: string): PeerConfig {
-  const { capacity, reserveFree, scrubRate, s3, ...store } = config.store
+  const { capacity, repairRate, reserveFree, scrubRate, s3, ...store } = config.store
   const dataDir = resolve(folder, config.dataDir)
   return {
     ...config,
@@ -144,6 +146,7 @@ function resolved(config: ParsedConfig, folder: string): PeerConfig {
       capacityBytes: capacity,
       reserveFreeBytes: reserveFree,
       scrubBytesPerSecondMax: scrubRate,
+      repairBytesPerSecond: repairRate,
       ...(s3 === undefined ? {} : { s3: { ...s3, credentialsFile: resolve(folder, s3.credentialsFile) } }),
     },
   }

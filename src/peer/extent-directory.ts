@@ -91,6 +91,22 @@ export class ExtentDirectory {
     return this.#search(digest, signal)
   }
 
+  /**
+   * An extent with its map, for whoever keeps a column of it.
+   *
+   * @returns `undefined`: the ledger doesn't have it.
+   * @throws {PeerError} `EXTENT_UNAVAILABLE` when no holder gives the map; {ExtentMapError} when it is not of the extent
+   */
+  async placed(ref: ExtentRef, signal: AbortSignal): Promise<PlacedExtent | undefined> {
+    const extent = await this.#extent(ref.manifest, ref.index)
+    if (extent === undefined) return undefined
+    const before = this.#maps.get(nameOf(ref))
+    const known = before?.link.equals(extent.map) === true ? before : await this.#load(ref, signal)
+    // Erased, or stored again, while the map was fetched.
+    if (known?.link.equals(extent.map) !== true) return undefined
+    return { extent, map: known.map, holders: await this.#holdersOf(extent) }
+  }
+
   /** Who holds a block by the ledger, for whoever asks them by other means; none: it isn't known. */
   async holdersOf(cid: CID, signal: AbortSignal): Promise<PeerId[]> {
     const located = await this.find(cid, signal).catch((error: unknown) => {

@@ -18,6 +18,7 @@ import type { LedgerNode } from './ledger-node.ts'
 import type { ObjectService } from './objects.ts'
 import type { PeerHistory, PeerReads } from './peer-history.ts'
 import type { PlacementQueue } from './placement-queue.ts'
+import type { RepairStatus, Repairer } from './repairer.ts'
 import type { UploadService } from './uploads.ts'
 
 export interface Peer {
@@ -39,6 +40,7 @@ export interface Peer {
   readonly host: P2pHost
   readonly dialer: MemberDialer
   readonly placements: PlacementQueue
+  readonly repairer: Repairer
   /** How consensus stands; absent, or without an answer, where this peer takes no part in it. */
   readonly consensus?: () => ConsensusStatus | undefined
   /** Stops everything, in the reverse order of its start; settles when all of it is on disk. */
@@ -81,6 +83,7 @@ export interface PeerStatus {
   readonly members: readonly MemberStatus[]
   readonly dials: readonly DialStatus[]
   readonly store: BlockStoreStats
+  readonly repair: RepairStatus
   readonly rssBytes: number
   readonly upMs: number
 }
@@ -123,6 +126,7 @@ export function peerStatus(peer: Peer): PeerStatus {
     members,
     dials: peer.dialer.status(),
     store: store.stats(),
+    repair: peer.repairer.status(),
     rssBytes: process.memoryUsage.rss(),
     upMs: Math.round(process.uptime() * 1_000),
   }

@@ -47,7 +47,8 @@ export interface Safety {
   readonly away: readonly AwayPeer[]
 }
 
-interface KnownPeer extends ColumnHolder {
+/** A storage peer, and whether it is counted on. */
+export interface KnownPeer extends ColumnHolder {
   readonly entry: StoragePeerEntry
   readonly standing: Standing
 }
@@ -85,7 +86,8 @@ export async function safetyOfObject(reader: StateReader, manifest: CID): Promis
   return sum.result()
 }
 
-async function knownPeers(reader: StateReader): Promise<ReadonlyMap<number, KnownPeer>> {
+/** All that the ledger knows, by number. */
+export async function knownPeers(reader: StateReader): Promise<ReadonlyMap<number, KnownPeer>> {
   const peers = new Map<number, KnownPeer>()
   for await (const entry of listStoragePeers(reader)) {
     const standing = await getStanding(reader, entry.number)

@@ -2,26 +2,36 @@
  * This peer's part in the network's storage, put together: it offers its room, keeps the placement table in step, takes columns that
  * the table gives to it, and places what is stored here.
  */
-import { SEGMENT_BYTES, PLACEMENT_BUFFERS_KEPT } from '../core/limits.ts'
+import { PLACEMENT_BUFFERS_KEPT, REPAIR_BURST_BYTES, SEGMENT_BYTES } from '../core/limits.ts'
 import type { Clock, Log } from '../core/ports.ts'
 import { softwareSigner } from '../crypto/signatures.ts'
 import { getStoragePeer } from '../domain/storage-state.ts'
 import { assignedRow, extentGroup, getLayout } from '../domain/storage-table.ts'
 import type { Chain } from '../ledger/chain.ts'
 import type { PeerIdText } from '../ledger/fields.ts'
+import { BlockFetcher } from '../p2p/block-fetcher.ts'
 import { BufferPool } from '../p2p/buffer-pool.ts'
 import type { P2pHost } from '../p2p/host.ts'
 import { ShardServer } from '../p2p/shard-server.ts'
 import type { Blocks } from '../store/blocks.ts'
 import type { LevelStore } from '../store/level-store.ts'
 import { PrefixStore } from '../store/prefix-store.ts'
+import { ByteRate } from './byte-rate.ts'
+import { ColumnMender, metered } from './column-mender.ts'
 import type { PeerConfig } from './config.ts'
+import { CopyReader } from './copy-reader.ts'
+import type { ExtentDirectory } from './extent-directory.ts'
+import { ExtentReader } from './extent-reader.ts'
 import type { Identity } from './identity.ts'
 import type { InstitutionAccount } from './institution-account.ts'
 import { LayoutKeeper } from './layout-keeper.ts'
+import { LedgerRepairs } from './ledger-repairs.ts'
+import type { PeerHistory } from './peer-history.ts'
 import { PlacementQueue } from './placement-queue.ts'
+import { Repairer } from './repairer.ts'
 import { type AssignedPeers, ShardHolder } from './shard-holder.ts'
 import { StagedColumns } from './staged-columns.ts'
+import { StrayBlocks } from './stray-blocks.ts'
 import { StorageOffers } from './storage-offers.ts'
 
 export interface StorageNetworkDeps {
@@ -31,6 +41,8 @@ export interface StorageNetworkDeps {
   readonly state: LevelStore
   readonly identity: Identity
   readonly account: InstitutionAccount
+  readonly directory: ExtentDirectory
+  readonly history: PeerHistory
   readonly claim: (digests: readonly Uint8Array[]) => void
   readonly clock: Clock
   readonly log: Log
@@ -39,6 +51,7 @@ export interface StorageNetworkDeps {
 export interface StorageNetwork {
   readonly staged: StagedColumns
   readonly placements: PlacementQueue
+  readonly repairer: Repairer
 }
 
 /** @param closers - gets what stops each part, in the order of their start. */
@@ -78,7 +91,25 @@ export async function startStorageNetwork(
   const keeper = new LayoutKeeper({ chain, account, peer, clock, log })
   keeper.start()
   closers.push(async () => keeper.stop())
-  return { staged, placements }
+  const repairer = openRepairer(deps, holder, options)
+  repairer.start()
+  closers.push(async () => repairer.stop())
+  return { staged, placements, repairer }
+}
+
+function openRepairer(deps: StorageNetworkDeps, holder: ShardHolder, options: PeerConfig['store']): Repairer {
+  const { account, chain, claim, directory, history, host, identity, log, store } = deps
+  const bytesPerSecond = options.repairBytesPerSecond
+  const rate = new ByteRate({ bytesPerSecond, burstBytes: Math.min(REPAIR_BURST_BYTES, bytesPerSecond) })
+  const fetcher = new BlockFetcher({ host, log })
+  const paced = metered(fetcher, (bytes) => rate.spend(bytes))
+  const self = identity.peerId
+  const extents = new ExtentReader({ store, fetcher: paced, history, log, self })
+  const copies = new CopyReader({ store, fetcher: paced, history, self })
+  const mender = new ColumnMender({ chain, store, holder, directory, extents, copies, rate, claim })
+  const strays = new StrayBlocks({ store, fetcher, rate })
+  const ledger = new LedgerRepairs({ chain, store, peer: self as PeerIdText, log })
+  return new Repairer({ chain, store, account, ledger, mender, strays, log })
 }
 
 /** By the table that this peer's ledger has now. */

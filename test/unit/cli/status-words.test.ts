@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import type { ConsensusStatus } from '../../../src/consensus/status.ts'
 import { type InstitutionId, parseInstitutionId } from '../../../src/core/ids.ts'
 import { PeerError } from '../../../src/peer/faults.ts'
-import { type LedgerStatus, ledgerRows } from '../../../src/cli/status-words.ts'
+import { type LedgerStatus, ledgerRows, repairRows } from '../../../src/cli/status-words.ts'
 
 const at = (time: string): number => Date.parse(`2027-03-01T${time}Z`)
 const NOW_MS = at('12:04:40')
@@ -115,4 +115,35 @@ test('a peer that catches up says how, and how far it is', () => {
   ).toBe(
     'damaged: The ledger of this peer is damaged (CHAIN_DAMAGED), and no member that is connected shows that it has it. Let at least one other member be connected: the peer then rebuilds its ledger by itself. If no other has it, bring back the data folder from a copy.',
   )
+})
+
+test('repair says what is left, for how long, and what stands in the way; and nothing where nothing is', () => {
+  const store = { damagedBlocks: 0 } as Parameters<typeof repairRows>[0]['store']
+  const none = {
+    columns: 0,
+    extents: 0,
+    bytes: 0,
+    bytesPerSecond: 0,
+    mendedColumns: 5,
+    mendedBytes: 9,
+    faults: {},
+    notFound: 0,
+  }
+  expect(repairRows({ repair: none, store })).toEqual([])
+  const some = {
+    ...none,
+    columns: 3,
+    extents: 2,
+    bytes: 600 * 1024 ** 2,
+    bytesPerSecond: 1024 ** 2,
+    minutesLeft: 10,
+    survives: 1,
+    faults: { EXTENT_UNAVAILABLE: 1 },
+    notFound: 2,
+  }
+  expect(Object.fromEntries(repairRows({ repair: some, store: { ...store, damagedBlocks: 7 } }))).toEqual({
+    damaged: '7 blocks await repair; 2 of them no connected member has',
+    repair: '3 columns of 2 extents, 600 MiB, 10 min left at 1.0 MiB/s',
+    'held up': '1 EXTENT_UNAVAILABLE',
+  })
 })
