@@ -13,6 +13,7 @@ import { generateSigningKey } from '../../../src/crypto/signatures.ts'
 import { draftAccountCreate } from '../../../src/domain/accounts.ts'
 import { type Gateway, startGateway } from '../../../src/gateway/server.ts'
 import type { CatchUpOptions } from '../../../src/peer/catch-up.ts'
+import type { StorageParams } from '../../../src/ledger/storage-params.ts'
 import { startPeer } from '../../../src/peer/compose.ts'
 import type { PeerConfig } from '../../../src/peer/config.ts'
 import { type PublicIdentity, createIdentity } from '../../../src/peer/identity.ts'
@@ -43,6 +44,8 @@ export interface NetworkOptions {
   readonly validators?: number
   /** How many of the peers are started, from the first. @default all */
   readonly started?: number
+  /** How storage runs on the chain. @default the limits' */
+  readonly storage?: Partial<StorageParams>
   /** How long ago the network was founded. @default a second */
   readonly ageMs?: number
   readonly catchUp?: CatchUpOptions
@@ -89,7 +92,12 @@ export class TestNetwork implements AsyncDisposable {
       nowMs: Date.now() - (options.ageMs ?? 1_000),
       extraPeers,
     })
-    await writeFile(join(folder, 'genesis.json'), json)
+    const { storage } = options
+    const genesis = JSON.parse(json) as object
+    await writeFile(
+      join(folder, 'genesis.json'),
+      JSON.stringify(storage === undefined ? genesis : { ...genesis, storage }),
+    )
     const network = new TestNetwork(folder, configs, options)
     await options.prepare?.(network)
     for (let index = 0; index < (options.started ?? options.peers); index++) await network.startPeer(index)
@@ -156,6 +164,7 @@ function configOf(folder: string, index: number, store: Partial<PeerConfig['stor
       fullRatio: 1,
       scrubDays: 30,
       scrubBytesPerSecondMax: 1e9,
+      repairBytesPerSecond: 1e9,
       offer: true,
       zone: `h${index}`,
       ...store,

@@ -1,0 +1,67 @@
+// Real daemons as processes of their own. One lost its disk, and is killed again and again while it gets back what it held.
+import { createHash, randomInt } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { expect, test, vi } from 'vitest'
+import { randomFile } from '../../bench/machine.ts'
+import { DaemonNetwork, type DaemonPeer } from '../../scripts/daemon-network.ts'
+import { cliJson } from '../../scripts/daemon-process.ts'
+import type { PeerStatus } from '../../src/peer/peer.ts'
+import type { PlacementStatus } from '../../src/peer/placement-status.ts'
+
+const MIB = 1024 * 1024
+const KILLS = 5
+const TEST_MS = 900_000
+const WAIT = { timeout: 240_000, interval: 50 }
+
+const hashFile = async (path: string): Promise<string> => {
+  const hash = createHash('sha256')
+  for await (const piece of createReadStream(path)) hash.update(piece as Uint8Array)
+  return hash.digest('hex')
+}
+
+const repairOf = async (peer: DaemonPeer): Promise<PeerStatus['repair']> =>
+  (await peer.get<PeerStatus>('/status')).repair
+
+test(
+  'a peer that lost its blocks, and is killed while it gets them back, holds all of them in the end, and the ledger says so',
+  async () => {
+    await using network = await DaemonNetwork.start({ count: 4, config: { store: { repairRate: '4 MiB' } } })
+    const [from, others] = [network.peer(0), [1, 2, 3].map((index) => network.peer(index))]
+    await cliJson('dist', from.args('key', 'create', 'storer'))
+    const file = join(network.folder, 'input.bin')
+    await randomFile(file, 96 * MIB)
+    const { manifest } = await cliJson<{ manifest: { '/': string } }>('dist', from.args('put', file))
+    const status = (at: DaemonPeer): Promise<PlacementStatus> => at.get(`/objects/${manifest['/']}/placement`)
+    await vi.waitFor(async () => expect(await status(from)).toMatchObject({ state: 'placed', held: 4 }), WAIT)
+
+    const [victim, ...rest] = others
+    if (victim === undefined) throw new Error('nobody is killed')
+    await victim.stop()
+    await rm(join(victim.dataDir, 'blocks'), { recursive: true })
+    await victim.restart()
+    for (let kill = 0; kill < KILLS; kill++) {
+      const enough = randomInt(1, 7) * MIB
+      await vi.waitFor(async () => expect((await repairOf(victim)).mendedBytes).toBeGreaterThanOrEqual(enough), WAIT)
+      victim.signal('SIGKILL')
+      await victim.stop()
+      await victim.restart()
+    }
+    await vi.waitFor(
+      async () => {
+        const { columns, notFound } = await repairOf(victim)
+        const { height } = await victim.get<PeerStatus>('/status')
+        expect({ columns, notFound, height }).toEqual({ columns: 0, notFound: 0, height: await from.height() })
+        expect(await status(from)).toMatchObject({ held: 4 })
+      },
+      { timeout: 400_000, interval: 500 },
+    )
+    // Two of four columns are enough, and one of these two is the victim's.
+    await Promise.all([from, rest[0]].map(async (peer) => peer?.stop()))
+    const out = join(network.folder, 'output.bin')
+    await cliJson('dist', [...from.args('get', manifest['/'], '--out', out), '--peer', victim.dataDir])
+    expect(await hashFile(out)).toBe(await hashFile(file))
+  },
+  TEST_MS,
+)
