@@ -323,8 +323,12 @@ export class BlockStore implements Blocks {
    * @returns whether it was here.
    * @throws {StoreError} `STORE_REMOVE_REFUSED` for any other capability than the one the store was opened with.
    */
-  remove(digest: Uint8Array, capability: RemoveCapability | undefined): Promise<boolean> {
-    const removal = this.#remove(digest, capability)
+  remove(
+    digest: Uint8Array,
+    capability: RemoveCapability | undefined,
+    isWanted?: (digest: Uint8Array) => boolean,
+  ): Promise<boolean> {
+    const removal = this.#remove(digest, capability, isWanted)
     this.#track(
       removal.then(
         () => undefined,
@@ -334,7 +338,11 @@ export class BlockStore implements Blocks {
     return removal
   }
 
-  async #remove(digest: Uint8Array, capability: RemoveCapability | undefined): Promise<boolean> {
+  async #remove(
+    digest: Uint8Array,
+    capability: RemoveCapability | undefined,
+    isWanted: ((digest: Uint8Array) => boolean) | undefined,
+  ): Promise<boolean> {
     if (capability === undefined || capability !== this.#capability) {
       throw new StoreError({ code: 'STORE_REMOVE_REFUSED' })
     }
@@ -345,6 +353,7 @@ export class BlockStore implements Blocks {
     const underWay = (): Promise<void> | undefined => this.#inFlight.get(key) ?? this.#compactor.moving(digest)
     // A copy on its way to the disk lands first: from the last look at it to the marks, nothing else runs.
     for (let wait = underWay(); wait !== undefined; wait = underWay()) await wait.catch(() => undefined)
+    if (isWanted?.(digest) === true) return false
     const place = this.#index.delete(digest)
     if (place === undefined) return false
     this.#folder.get(place.pack).liveBytes -= recordBytes(place.length)

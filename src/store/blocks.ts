@@ -90,10 +90,15 @@ export interface Blocks {
   /**
    * Removes a block, for good when it settles.
    *
-   * @returns whether it was here.
+   * @param isWanted - asked in the very step in which the block goes, after any wait: `true` leaves it.
+   * @returns whether it was here, and went.
    * @throws {StoreError} `STORE_REMOVE_REFUSED` for any other capability than the one the store was opened with.
    */
-  remove(digest: Uint8Array, capability: RemoveCapability | undefined): Promise<boolean>
+  remove(
+    digest: Uint8Array,
+    capability: RemoveCapability | undefined,
+    isWanted?: (digest: Uint8Array) => boolean,
+  ): Promise<boolean>
 
   /** Gives the ballast's room to other logs on the local disk. @returns whether there was any to give. */
   releaseBallast(): Promise<boolean>

@@ -376,12 +376,17 @@ export class S3BlockStore implements Blocks {
     if (!isSilent || !(await this.#objects.answers())) throw error
   }
 
-  async remove(digest: Uint8Array, capability: RemoveCapability | undefined): Promise<boolean> {
+  async remove(
+    digest: Uint8Array,
+    capability: RemoveCapability | undefined,
+    isWanted?: (digest: Uint8Array) => boolean,
+  ): Promise<boolean> {
     if (capability === undefined || capability !== this.#capability) {
       throw new StoreError({ code: 'STORE_REMOVE_REFUSED' })
     }
     this.#checkOpen()
     return this.#exclusively(digest, async () => {
+      if (isWanted?.(digest) === true) return false
       const key = hexOf(digest)
       const length = this.size(digest) ?? this.#unsure.get(key)
       if (length === undefined && !this.#damage.has(digest)) return false
