@@ -26,6 +26,7 @@ import { mayManage } from './storage-leases.ts'
 import { STORAGE_LANE } from './storage-offers.ts'
 import {
   type ExtentRef,
+  OBJECT_NAMESPACE,
   type StoredObject,
   extentKey,
   getExtent,
@@ -39,7 +40,8 @@ import {
 
 /** Key = digest of the manifest, number of the extent (4 bytes), column (2 bytes); value = who signed the deletion. */
 export const ERASED_NAMESPACE = 'object-erased'
-const ERASE = 'storage.erase'
+/** Type of the transaction by which an object is erased. */
+export const ERASE = 'storage.erase'
 const ERASED = 'storage.erased'
 const URGENT_LANE = 0
 const DIGEST_BYTES = 32
@@ -107,6 +109,29 @@ export function signErased(signer: Signer, chain: ChainId, of: ExtentRef & { col
   return signMessage(signer, 'erasure', chain, erasedBytes(of))
 }
 
+/** Where the state says that an object is erased, and what was signed: what a proof of an erasure is made of. */
+export function erasureStateKeys({
+  manifest,
+  signed,
+}: ErasureCertificate): { readonly namespace: string; readonly key: Uint8Array }[] {
+  const keys = signed.map((one) => ({ namespace: ERASED_NAMESPACE, key: erasedKey({ manifest, ...one }) }))
+  return [{ namespace: OBJECT_NAMESPACE, key: manifest.multihash.digest }, ...keys]
+}
+
+/** What the ledger noted of an erased column, as a state value. */
+export function erasedSignature(value: unknown): Uint8Array {
+  return storedErased(value, 'object-erased').signature
+}
+
+/** The check of a peer's word that it has deleted its column. */
+export function erasedCheck(
+  chain: ChainId,
+  of: ExtentRef & Pick<ErasedColumn, 'column' | 'peer'>,
+  signature: Uint8Array,
+): SignatureCheck {
+  return { publicKey: peerIdKey(of.peer), signature, type: 'erasure', chain, message: erasedBytes(of) }
+}
+
 /** Who has signed the deletion and who hasn't; `undefined` where the object isn't erased, or isn't known. */
 export async function getErasureCertificate(
   reader: StateReader,
@@ -114,19 +139,24 @@ export async function getErasureCertificate(
 ): Promise<ErasureCertificate | undefined> {
   const stored = await getStoredObject(reader, manifest)
   if (stored === undefined || stored.erasedMs === 0) return undefined
-  const signed: ErasureCertificate['signed'][number][] = []
-  for await (const { key, value } of reader.list(ERASED_NAMESPACE, manifest.multihash.digest)) {
-    const { peer: number, ...rest } = storedErased(value, 'object-erased')
-    const index = new DataView(key.buffer, key.byteOffset).getUint32(DIGEST_BYTES)
-    signed.push({ index, column: readUint16(key, DIGEST_BYTES + 4), ...(await named(reader, number)), ...rest })
-  }
-  const waiting: ErasedColumn[] = []
+  // Holders first: a signature that comes meanwhile is then in both lists, and not in neither.
+  const held: ErasedColumn[] = []
   for (let index = 0; index < stored.committed; index++) {
     const holders = (await getExtent(reader, manifest, index))?.holders ?? []
     for (const [at, holder] of holders.entries()) {
-      if (holder !== undefined) waiting.push({ index, column: at, ...(await named(reader, holder)) })
+      if (holder !== undefined) held.push({ index, column: at, ...(await named(reader, holder)) })
     }
   }
+  const signed: ErasureCertificate['signed'][number][] = []
+  const done = new Set<string>()
+  for await (const { key, value } of reader.list(ERASED_NAMESPACE, manifest.multihash.digest)) {
+    const { peer: number, ...rest } = storedErased(value, 'object-erased')
+    const index = new DataView(key.buffer, key.byteOffset).getUint32(DIGEST_BYTES)
+    const of = readUint16(key, DIGEST_BYTES + 4)
+    done.add(`${index} ${of}`)
+    signed.push({ index, column: of, ...(await named(reader, number)), ...rest })
+  }
+  const waiting = held.filter(({ column: of, index }) => !done.has(`${index} ${of}`))
   return { manifest, erasedMs: stored.erasedMs, signed, waiting }
 }
 

@@ -1,5 +1,6 @@
 import { EXIT, type FaultInfo } from '../core/coded-error.ts'
 import type { AuditFault } from './audit-rounds.ts'
+import type { ErasureCertificateFault } from './erasure-certificate.ts'
 import type { StorageColumnFault } from './storage-columns.ts'
 import type { StorageCommitFault } from './storage-commit.ts'
 import type { StorageErasureFault } from './storage-erasure.ts'
@@ -8,9 +9,10 @@ import type { StorageLayoutFault } from './storage-layout.ts'
 import type { StorageLeaseFault } from './storage-leases.ts'
 import type { StorageOfferFault } from './storage-offers.ts'
 
-/** Every code that the storage machine can answer with. */
+/** Every code that the storage machine, and the check of its certificates, can answer with. */
 type Code = (
   | AuditFault
+  | ErasureCertificateFault
   | StorageColumnFault
   | StorageCommitFault
   | StorageErasureFault
@@ -302,6 +304,18 @@ export const storageFaults = {
     todo: 'Courts, regulators, who stored it, and custodians of a record that names it may; a custodian names the record.',
     http: 403,
     exit: EXIT.denied,
+  },
+  ERASURE_CERTIFICATE_MALFORMED: {
+    says: 'This is no erasure certificate of docs/spec/erasure-certificate.md.',
+    todo: 'Ask for it again: "apotheca erase certificate CID --out FILE".',
+    http: 422,
+    exit: EXIT.integrity,
+  },
+  ERASURE_CERTIFICATE_FALSE: {
+    says: 'The erasure certificate does not hold: {problem}.',
+    todo: 'Do not rely on it; ask another peer for one.',
+    http: 422,
+    exit: EXIT.integrity,
   },
   HOLD_EXISTS: {
     says: '{org} has a hold on the object {manifest} already.',
