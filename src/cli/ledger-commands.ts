@@ -168,7 +168,7 @@ function hexKey(text: string): Uint8Array {
 }
 
 /** The one thing to be believed. @throws {CliError} `CHECK_CHAIN_NEEDED`, `CHECK_GENESIS_DIFFERS`; faults of the genesis */
-async function trustedChain(given: {
+export async function trustedChain(given: {
   chain?: string
   genesis?: string
 }): Promise<{ readonly chainId: ChainId; readonly genesis?: Uint8Array }> {
@@ -188,7 +188,7 @@ async function trustedChain(given: {
 }
 
 /** A file from a stranger: no more of it is read than it may have, and one byte to tell that there is more. */
-async function readBounded(file: string, bytesMax: number): Promise<Uint8Array> {
+export async function readBounded(file: string, bytesMax: number): Promise<Uint8Array> {
   const bytes = new Uint8Array(bytesMax + 1)
   let length = 0
   try {

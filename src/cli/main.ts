@@ -12,6 +12,7 @@ import { networkCommands } from './network-commands.ts'
 import { peerCommands } from './peer-commands.ts'
 import { recordCommands } from './record-commands.ts'
 import { safetyCommands } from './safety-commands.ts'
+import { storageCommands } from './storage-commands.ts'
 import { validatorCommands } from './validator-commands.ts'
 import { VERSION } from './version.ts'
 
@@ -44,6 +45,7 @@ consentCommands(program)
 keyCommands(program)
 ledgerCommands(program)
 validatorCommands(program)
+storageCommands(program)
 peerCommands(program)
 networkCommands(program)
 safetyCommands(program)

@@ -374,6 +374,26 @@ export const SHARD_EXPIRY_MS_MAX = 24 * 60 * 60 * 1_000
 export const STAGED_COLUMNS_MAX = 65_536
 /** Beyond its expiry a staged column is kept for so long: a commit that was final just before is known by then. */
 export const STAGED_GRACE_MS = 60 * 60 * 1_000
+/** How often the collector looks whether it is time, beside every block: it must also let go of what it remembers on a chain that stands still. */
+export const COLLECT_CHECK_MS = 10 * 60 * 1_000
+/** Block time between two rounds of collection, at most: a round reads the extent maps of all that is held, seconds for a terabyte. */
+export const COLLECT_ROUND_MS_MAX = 60 * 60 * 1_000
+/** Block time after which an erasure is taken up again that something unfinished stood in the way of. */
+export const COLLECT_AGAIN_MS = 5_000
+/** Rounds within `orphanMs`, at least: what is collected then waits an eighth longer than it must. */
+export const COLLECT_ROUNDS = 8
+/** Blocks that were written or relied on so lately are no candidates, of time of this process: whoever did says by then what they belong to. */
+export const COLLECT_FRESH_MS = 60 * 60 * 1_000
+/** Blocks between two pauses: a few milliseconds. */
+export const COLLECT_SLICE_BLOCKS = 512
+/** Objects that one round takes off the ledger, so that it ends within minutes. */
+export const COLLECT_FORGETS_MAX = 16
+/** Lines of a collection report, of 200 bytes. */
+export const COLLECT_LINES_MAX = 1_000
+/** Above this part of what the store takes, copies of what lies whole on its holders go first. */
+export const COLLECT_CACHE_RATIO = 0.9
+/** What users keep on one peer: each is walked in every round. */
+export const PINS_MAX = 65_536
 
 /** So long a daemon waits for a transaction of its own; in good times it takes a second. */
 export const INSTITUTION_TX_WAIT_MS = 60_000

@@ -4,7 +4,7 @@ import { OBJECTS_LISTED_MAX } from '../core/limits.ts'
 import { parseCid } from '../core/ids.ts'
 import type { Log } from '../core/ports.ts'
 import { type BlockCodec, DAG_CBOR, DAG_PB, RAW, digestCid, sha256 } from '../crypto/hash.ts'
-import { digestOf } from '../peer/content.ts'
+import { type OpenFile, digestOf } from '../peer/content.ts'
 import type { Peer } from '../peer/peer.ts'
 import { placementStatus } from '../peer/placement-status.ts'
 import { parseNode } from '../shards/unixfs-tree.ts'
@@ -50,7 +50,7 @@ interface CidRequest {
 }
 
 export function contentRoutes(api: FastifyInstance, peer: Peer, log: Log): void {
-  const { chain, content, objects, placements, store } = peer
+  const { chain, content, objects, pins, placements, store } = peer
 
   api.post(
     '/blocks',
@@ -83,7 +83,9 @@ export function contentRoutes(api: FastifyInstance, peer: Peer, log: Log): void 
     async (request, reply) => {
       const cid = parseCid(request.params.cid)
       const signal = answerSignal(reply.raw)
-      const block = await content.block(cid, { signal, keep: request.query.keep })
+      const { keep } = request.query
+      const fetch = async (): Promise<Uint8Array> => content.block(cid, { signal, keep })
+      const block = await (keep ? pins.while(cid, fetch) : fetch())
       reply.header('etag', `"${cid.toString()}"`).header('cache-control', 'private, max-age=29030400, immutable')
       await reply.type(MEDIA_TYPES.get(cid.code) ?? 'application/octet-stream').send(block)
     },
@@ -102,7 +104,9 @@ export function contentRoutes(api: FastifyInstance, peer: Peer, log: Log): void 
     async (request, reply) => {
       const cid = parseCid(request.params.cid)
       const signal = answerSignal(reply.raw)
-      const file = await content.openFile(cid, { signal, keep: request.query.keep })
+      const { keep } = request.query
+      const open = async (): Promise<OpenFile> => content.openFile(cid, { signal, keep })
+      const file = await (keep ? pins.while(cid, open) : open())
       const range = openContentRange(request.headers.range, file.bytes)
       reply.header('etag', `"${cid.toString()}"`).header('accept-ranges', 'bytes')
       reply.header('content-length', String(range.end - range.start)).type('application/octet-stream')

@@ -29,6 +29,7 @@ import { sendProblem } from './problem.ts'
 import { proofRoutes } from './proof-routes.ts'
 import { safetyRoutes } from './safety-routes.ts'
 import { statusRoutes } from './status-routes.ts'
+import { storageRoutes } from './storage-routes.ts'
 import { uploadRoutes } from './upload-routes.ts'
 import { validatorRoutes } from './validator-routes.ts'
 
@@ -123,6 +124,7 @@ async function registerRoutes(app: FastifyInstance, { clock, log, peer }: Gatewa
   await app.register(async (api) => validatorRoutes(api, peer), { prefix: '/api/v1' })
   await app.register(async (api) => safetyRoutes(api, peer), { prefix: '/api/v1' })
   await app.register(async (api) => networkRoutes(api, peer), { prefix: '/api/v1' })
+  await app.register(async (api) => storageRoutes(api, peer), { prefix: '/api/v1' })
   app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger())
 }
 

@@ -20,12 +20,15 @@ import type { ContentService, FilePieces } from './content.ts'
 import { PeerError } from './faults.ts'
 import { type FreshBlocks, FreshOwner } from './fresh-blocks.ts'
 import type { ObjectService } from './objects.ts'
+import type { Pins } from './pins.ts'
 
 export interface CarDeps {
   readonly store: Blocks
   readonly content: Pick<ContentService, 'block'>
   readonly objects: Pick<ObjectService, 'commit'>
   readonly fresh: FreshBlocks
+  /** Keeps roots that are no objects. */
+  readonly pins: Pick<Pins, 'add'>
 }
 
 export interface CarImported {
@@ -127,6 +130,7 @@ export class CarService {
       await this.#checkWhole(root)
       if (await this.#commitObject(root)) objects.push(root)
     }
+    for (const root of car.roots) if (!objects.includes(root)) await this.#deps.pins.add(root)
     return { roots: car.roots, blocks, bytes, objects }
   }
 

@@ -6,9 +6,12 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { accountDirectory } from '../domain/accounts.ts'
 import { machines } from '../domain/machines.ts'
+import { COLLECT_FRESH_MS } from '../core/limits.ts'
 import type { Clock, Log } from '../core/ports.ts'
 import { type Chain, type ChainDeps, isDamage } from '../ledger/chain.ts'
+import { softwareSigner } from '../crypto/signatures.ts'
 import { encodeGenesis, parseGenesisJson } from '../ledger/genesis.ts'
+import type { PeerIdText } from '../ledger/fields.ts'
 import { Mempool } from '../ledger/mempool.ts'
 import { BlockServer } from '../p2p/block-server.ts'
 import { type P2pHost, startHost } from '../p2p/host.ts'
@@ -21,18 +24,23 @@ import { BitswapOnDemand } from './bitswap-on-demand.ts'
 import type { CatchUpOptions } from './catch-up.ts'
 import type { PeerConfig } from './config.ts'
 import { CarService } from './car.ts'
+import { Collector, type CollectorDeps } from './collector.ts'
 import { EvidenceReports } from './evidence-reports.ts'
 import { PeerError } from './faults.ts'
 import { FreshBlocks } from './fresh-blocks.ts'
 import { type Identity, openIdentity } from './identity.ts'
 import { InstitutionAccount } from './institution-account.ts'
+import { LedgerBlocks } from './ledger-blocks.ts'
 import { LedgerDatabase } from './ledger-database.ts'
 import { LedgerNode, type LedgerNodeDeps } from './ledger-node.ts'
 import { ObjectService } from './objects.ts'
 import { openBlocks } from './open-blocks.ts'
 import { openContent } from './open-content.ts'
 import { openChainOn, openNotes, tryOpenChain } from './open-ledger.ts'
+import { OrphanMarks } from './orphan-marks.ts'
 import type { Peer } from './peer.ts'
+import { Pins } from './pins.ts'
+import { RecentBlocks } from './recent-blocks.ts'
 import { ScrubSchedule } from './scrub-schedule.ts'
 import { startStorageNetwork } from './storage-network.ts'
 import { UploadService } from './uploads.ts'
@@ -45,6 +53,8 @@ export interface ComposeDeps {
   readonly onFailure: (error: unknown) => void
   /** @default the limits' */
   readonly catchUp?: CatchUpOptions
+  /** How long blocks are no candidates of collection after they were written. @default `COLLECT_FRESH_MS` */
+  readonly freshMs?: number
 }
 
 const HOUR_MS = 3_600_000
@@ -82,7 +92,7 @@ async function openAll(
   const identity = await openIdentity(config)
   // Whether the key has signed may be among what was lost.
   if (isSaved) await noteSigned(new PrefixStore(state, 'validator/'), identity.consensus.publicKey)
-  // Only who holds this may remove blocks: uploads, of what was never committed.
+  // Only who holds this may remove blocks: uploads, of what was never committed, and the collector.
   const capability = new RemoveCapability()
   const store = await openBlocks(config, identity.peerId, { clock, log, capability })
   closers.push(async () => store.close())
@@ -97,7 +107,8 @@ async function openAll(
 
   const journal = await UploadJournal.open({ log, onDiskFull }, { dir: join(config.dataDir, 'uploads') })
   closers.push(async () => journal.close())
-  const fresh = new FreshBlocks({ store, capability })
+  const recent = new RecentBlocks(deps.freshMs ?? COLLECT_FRESH_MS)
+  const fresh = new FreshBlocks({ store, capability, recent })
   const uploads = new UploadService(
     { store, journal, fresh, clock, log },
     { openMax: config.uploads.openMax, expireMs: config.uploads.expireHours * HOUR_MS },
@@ -120,10 +131,13 @@ async function openAll(
   const { institution } = config
   const account = new InstitutionAccount({ chain, node: ledger, account: identity.account, institution, clock })
   const networkDeps = { chain, host, store, state, identity, account, directory, history, claim, clock, log }
-  const { placements, repairer } = await startStorageNetwork(networkDeps, config.store, closers)
+  const { placements, repairer, staged } = await startStorageNetwork(networkDeps, config.store, closers)
   const listed = new PrefixStore(state, 'objects/')
   const objects = new ObjectService({ store, state: listed, uploads, fresh, placements, clock })
-  const cars = new CarService({ store, content, objects, fresh })
+  const pins = await Pins.open({ state: new PrefixStore(state, 'pins/'), clock })
+  const cars = new CarService({ store, content, objects, fresh, pins })
+  const holdings = { store, capability, staged, placements, uploads, fresh, recent, objects, pins }
+  const collector = startCollector({ ...holdings, chain, ledger, identity, account, institution, state, log }, closers)
 
   const dialer = new MemberDialer({ host, log }, { addresses: config.members.map((member) => member.address) })
   dialer.start()
@@ -136,8 +150,33 @@ async function openAll(
   closers.push(async () => bitswap.stop())
   const consensus = (): ReturnType<Validator['status']> => validator.status()
   const ledgerParts = { chain, mempool, ledger, consensus, account, placements, repairer }
-  const parts = { ...ledgerParts, store, ...reads, uploads, fresh, objects, cars, host, dialer }
+  const parts = { ...ledgerParts, collector, pins, store, ...reads, uploads, fresh, objects, cars, host, dialer }
   return { institution, identity, ...parts, close }
+}
+
+/** Removes what nothing needs, from now on. */
+function startCollector(
+  deps: Omit<CollectorDeps, 'ledgerBlocks' | 'marks' | 'peer' | 'signer'> & {
+    readonly chain: Chain
+    readonly ledger: LedgerNode
+    readonly identity: Identity
+    readonly state: LevelStore
+  },
+  closers: (() => Promise<void>)[],
+): Collector {
+  const { chain, identity, ledger, state, ...rest } = deps
+  const collector = new Collector({
+    ...rest,
+    chain,
+    ledgerBlocks: new LedgerBlocks(chain),
+    marks: new OrphanMarks(new PrefixStore(state, 'collector/')),
+    peer: identity.peerId as PeerIdText,
+    signer: softwareSigner(identity.peerSeed),
+  })
+  collector.start()
+  ledger.pauseMeanwhile(collector)
+  closers.push(async () => collector.stop())
+  return collector
 }
 
 /** The ledger's database, and the chain on it. */

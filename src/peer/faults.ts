@@ -30,6 +30,9 @@ export type PeerFault =
   | { code: 'CAR_INCOMPLETE'; cid: string }
   | { code: 'OBJECT_INCOMPLETE'; cid: string }
   | { code: 'OBJECT_NOT_PLACED'; cid: string }
+  | { code: 'OBJECT_NOT_ON_LEDGER'; cid: string }
+  | { code: 'PINS_TOO_MANY'; pinsMax: number }
+  | { code: 'PIN_UNKNOWN'; cid: string }
   | { code: 'OBJECT_SIZE_LIES'; said: number; bytes: number }
   | { code: 'SHARD_WRONG_CHAIN'; chain: string }
   | { code: 'SHARD_EXPIRY'; expiresMs: number; earliestMs: number; latestMs: number }
@@ -64,6 +67,24 @@ export type PeerFault =
 export class PeerError extends CodedError<PeerFault> {}
 
 export const peerFaults = {
+  OBJECT_NOT_ON_LEDGER: {
+    says: 'The ledger knows no object {cid}, or none that was erased.',
+    todo: 'Name the CID that "put" printed as object; a certificate is there once the object is erased.',
+    http: 404,
+    exit: EXIT.notFound,
+  },
+  PINS_TOO_MANY: {
+    says: 'This peer keeps {pinsMax} things for its users, and takes no more.',
+    todo: 'Unpin what is no longer needed: "apotheca pin list", "apotheca pin remove CID".',
+    http: 507,
+    exit: EXIT.capacity,
+  },
+  PIN_UNKNOWN: {
+    says: '{cid} is not pinned on this peer.',
+    todo: 'Look at "apotheca pin list".',
+    http: 404,
+    exit: EXIT.notFound,
+  },
   CONTENT_UNAVAILABLE: {
     says: 'No peer that is connected now has {cid}.',
     todo: 'Check the CID; look at "apotheca peer status" for members that are away, and try again when they are back.',

@@ -4,6 +4,7 @@
  */
 import { toString } from 'uint8arrays/to-string'
 import type { Blocks, RemoveCapability } from '../store/blocks.ts'
+import type { RecentBlocks } from './recent-blocks.ts'
 
 /** What one unfinished thing brought. */
 export class FreshOwner {
@@ -13,15 +14,19 @@ export class FreshOwner {
 export class FreshBlocks {
   readonly #store: Blocks
   readonly #capability: RemoveCapability
+  readonly #recent: RecentBlocks
   readonly #owners = new Map<string, FreshOwner>()
 
-  constructor(deps: { readonly store: Blocks; readonly capability: RemoveCapability }) {
+  /** @param deps.recent - told of every block that passes here. */
+  constructor(deps: { readonly store: Blocks; readonly capability: RemoveCapability; readonly recent: RecentBlocks }) {
     this.#store = deps.store
     this.#capability = deps.capability
+    this.#recent = deps.recent
   }
 
   /** Notes which of these blocks the owner is the first to bring; called before they are written. */
   claim(owner: FreshOwner, digests: readonly Uint8Array[]): void {
+    this.#recent.note(digests)
     for (const digest of digests) {
       const key = keyOf(digest)
       const other = this.#owners.get(key)
@@ -37,11 +42,18 @@ export class FreshBlocks {
 
   /** These blocks have come here another way too, or are relied on: they stay. Called before they are written. */
   release(digests: readonly Uint8Array[]): void {
+    this.#recent.note(digests)
     for (const digest of digests) {
       const key = keyOf(digest)
       this.#owners.get(key)?.digests.delete(key)
       this.#owners.delete(key)
     }
+  }
+
+  /** Blocks of what isn't finished. */
+  *digests(): Generator<Uint8Array> {
+    const owners = new Set(this.#owners.values())
+    for (const owner of owners) yield* owner.digests.values()
   }
 
   /** The owner is finished: its blocks stay. */

@@ -81,6 +81,20 @@ export class ObjectService {
     for await (const { value } of this.#deps.state.range(range)) yield objectEntry(decodeCanonical(value), 'object')
   }
 
+  /** All of them, in no order. */
+  async *all(): AsyncGenerator<ObjectEntry> {
+    const range = { from: BY_CID, to: concat([BY_CID, new Uint8Array(33).fill(0xff)]) }
+    for await (const { value } of this.#deps.state.range(range)) yield objectEntry(decodeCanonical(value), 'object')
+  }
+
+  /** Lists an object no more: it was erased, or the ledger has forgotten it. Its blocks are the collector's. */
+  async unlist({ manifest, storedAtMs }: ObjectEntry): Promise<void> {
+    await this.#deps.state.batch([
+      { key: concat([BY_CID, digestOf(manifest)]), value: undefined },
+      { key: timeKey(storedAtMs, manifest), value: undefined },
+    ])
+  }
+
   async #list(manifestCid: CID, manifest: Manifest): Promise<ObjectEntry> {
     const byCid = concat([BY_CID, digestOf(manifestCid)])
     const known = await this.#deps.state.get(byCid)
@@ -94,12 +108,10 @@ export class ObjectService {
       files,
       storedAtMs: this.#deps.clock.nowMs(),
     }
-    const time = new Uint8Array(8)
-    new DataView(time.buffer).setBigUint64(0, BigInt(entry.storedAtMs))
     const value = encodeCanonical(entry)
     await this.#deps.state.batch([
       { key: byCid, value },
-      { key: concat([BY_TIME, time, digestOf(manifestCid)]), value },
+      { key: timeKey(entry.storedAtMs, manifestCid), value },
     ])
     return entry
   }
@@ -138,4 +150,10 @@ export class ObjectService {
     await collect(manifest.content, 0)
     await this.#deps.uploads.commit(files)
   }
+}
+
+function timeKey(storedAtMs: number, manifest: CID): Uint8Array {
+  const time = new Uint8Array(8)
+  new DataView(time.buffer).setBigUint64(0, BigInt(storedAtMs))
+  return concat([BY_TIME, time, digestOf(manifest)])
 }

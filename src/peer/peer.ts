@@ -9,6 +9,7 @@ import type { DialStatus, MemberDialer } from '../p2p/member-dialer.ts'
 import type { Blocks, BlockStoreStats } from '../store/blocks.ts'
 import type { CatchUpStatus } from './catch-up.ts'
 import type { CarService } from './car.ts'
+import type { Collector } from './collector.ts'
 import type { ContentService } from './content.ts'
 import type { FreshBlocks } from './fresh-blocks.ts'
 import type { ExtentDirectory } from './extent-directory.ts'
@@ -17,6 +18,7 @@ import type { InstitutionAccount } from './institution-account.ts'
 import type { LedgerNode } from './ledger-node.ts'
 import type { ObjectService } from './objects.ts'
 import type { PeerHistory, PeerReads } from './peer-history.ts'
+import type { Pins } from './pins.ts'
 import type { PlacementQueue } from './placement-queue.ts'
 import type { RepairStatus, Repairer } from './repairer.ts'
 import type { UploadService } from './uploads.ts'
@@ -41,6 +43,8 @@ export interface Peer {
   readonly dialer: MemberDialer
   readonly placements: PlacementQueue
   readonly repairer: Repairer
+  readonly collector: Collector
+  readonly pins: Pins
   /** How consensus stands; absent, or without an answer, where this peer takes no part in it. */
   readonly consensus?: () => ConsensusStatus | undefined
   /** Stops everything, in the reverse order of its start; settles when all of it is on disk. */

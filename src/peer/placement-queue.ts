@@ -142,6 +142,14 @@ export class PlacementQueue {
     this.#add(stored)
   }
 
+  /** All that isn't done: objects that lie whole here, and maps of theirs. */
+  list(): readonly { readonly manifest: CID; readonly maps: readonly CID[] }[] {
+    return [...this.#jobs.values()].map(({ stored }) => ({
+      manifest: stored.manifest,
+      maps: stored.maps.map(({ link }) => link),
+    }))
+  }
+
   /** What was noted may be tried now: its object is listed. */
   wake(): void {
     this.#startDue()

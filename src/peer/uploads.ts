@@ -59,6 +59,8 @@ interface Session {
   readonly id: string
   readonly length: number
   readonly digests: Uint8Array[]
+  /** Being written, and not in the journal yet. */
+  readonly writing: Set<Uint8Array>
   /** Blocks that this upload brought here first: removed with it. */
   readonly fresh: FreshOwner
   touchedMs: number
@@ -101,6 +103,7 @@ export class UploadService {
         id,
         length,
         digests: [...digests],
+        writing: new Set(),
         // What was here before is not known any more after a restart: nothing of it may be removed.
         fresh: new FreshOwner(),
         touchedMs: this.#deps.clock.nowMs(),
@@ -133,6 +136,7 @@ export class UploadService {
       id: randomUUID(),
       length,
       digests: [],
+      writing: new Set(),
       fresh: new FreshOwner(),
       touchedMs: this.#deps.clock.nowMs(),
       busy: false,
@@ -187,6 +191,19 @@ export class UploadService {
     for (const session of [...this.#sessions.values()]) {
       if (session.content !== undefined && roots.has(session.content.toString())) await this.#forget(session)
     }
+  }
+
+  /** Blocks that open uploads rely on, the inner nodes of their trees aside. */
+  *digests(): Generator<Uint8Array> {
+    for (const { digests, writing } of this.#sessions.values()) {
+      yield* digests
+      yield* writing
+    }
+  }
+
+  /** Roots of uploads that are whole and belong to no object yet. */
+  roots(): readonly CID[] {
+    return [...this.#sessions.values()].flatMap(({ content }) => content ?? [])
   }
 
   /** Removes uploads that made no progress for `expireMs`. */
@@ -276,10 +293,9 @@ export class UploadService {
 
   /** Blocks first, then the journal, then the offset: the order that makes an acknowledgement true. */
   async #write(session: Session, batch: readonly Segment[]): Promise<void> {
-    this.#deps.fresh.claim(
-      session.fresh,
-      batch.map((segment) => segment.digest),
-    )
+    const digests = batch.map((segment) => segment.digest)
+    for (const digest of digests) session.writing.add(digest)
+    this.#deps.fresh.claim(session.fresh, digests)
     await this.#deps.store.write(batch)
   }
 
@@ -287,6 +303,7 @@ export class UploadService {
     const digests = batch.map((segment) => segment.digest)
     await this.#deps.journal.append(session.id, digests)
     session.digests.push(...digests)
+    for (const digest of digests) session.writing.delete(digest)
     session.touchedMs = this.#deps.clock.nowMs()
   }
 

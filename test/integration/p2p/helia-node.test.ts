@@ -10,9 +10,15 @@ import { yamux } from '@libp2p/yamux'
 import { multiaddr } from '@multiformats/multiaddr'
 import { MemoryBlockstore } from 'blockstore-core'
 import { createHeliaLight } from 'helia'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import type { CID } from 'multiformats/cid'
 import { expect, test, vi } from 'vitest'
 import { MEMBERS_ROUTER, type MemberHelia, startHelia } from '../../../src/p2p/helia-node.ts'
+import { BlockStore } from '../../../src/store/block-store.ts'
+import { RemoveCapability } from '../../../src/store/blocks.ts'
+import { HeliaBlockstore } from '../../../src/store/helia-blockstore.ts'
 import { membersOf, seedOf, startPeer, type TestPeer } from './test-peer.ts'
 
 interface HeliaPeer extends TestPeer {
@@ -106,3 +112,35 @@ test('our Helia has no router but the members, opens no connection of its own, a
   await helia.stop()
   expect(host.status).toBe('started')
 })
+
+test("Helia's own garbage collection and unpinning remove no block of our store", async () => {
+  const members = await membersOf('alice')
+  await using peer = await startPeer('alice', members)
+  const folder = await mkdtemp(join(tmpdir(), 'apotheca-helia-'))
+  const deps = { clock: { nowMs: () => Date.now() }, log: peer.log, capability: new RemoveCapability() }
+  const store = await BlockStore.open(deps, { dir: folder, capacityBytes: 2 ** 30, reserveFreeBytes: 0, fullRatio: 1 })
+  const helia = await startHelia({
+    host: peer.host,
+    blockstore: new HeliaBlockstore(store),
+    findHolders: async () => [],
+    log: peer.log,
+  })
+  try {
+    const cid = await unixfs(helia).addBytes(file)
+    const digests = [...store.digests()]
+    expect(digests.length).toBeGreaterThan(5)
+    await Array.fromAsync(helia.pins.add(cid))
+    await Array.fromAsync(helia.pins.rm(cid))
+    const refusals: unknown[] = []
+    await helia
+      .gc({ onProgress: ({ detail }) => refusals.push(detail) })
+      .catch((error: unknown) => refusals.push(error))
+    // It did try, and was told.
+    expect(refusals.length).toBeGreaterThan(0)
+    for (const digest of digests) expect(store.has(digest)).toBe(true)
+  } finally {
+    await helia.stop()
+    await store.close()
+    await rm(folder, { recursive: true, force: true })
+  }
+}, 60_000)

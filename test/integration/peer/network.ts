@@ -22,7 +22,7 @@ import type { Peer } from '../../../src/peer/peer.ts'
 
 export const GIB = 1024 ** 3
 const TOKEN = 'test-token-of-thirty-two-characters!'
-const clock: Clock = { nowMs: () => Date.now() }
+const machineClock: Clock = { nowMs: () => Date.now() }
 const quiet: Log = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined }
 
 export interface TestPeer {
@@ -51,6 +51,10 @@ export interface NetworkOptions {
   readonly catchUp?: CatchUpOptions
   /** @default nothing is logged */
   readonly log?: Log
+  /** Of all peers. @default the machine's */
+  readonly clock?: Clock
+  /** @default the limit's */
+  readonly freshMs?: number
   /** Called before any peer is started. */
   readonly prepare?: (network: TestNetwork) => Promise<void>
 }
@@ -117,11 +121,12 @@ export class TestNetwork implements AsyncDisposable {
     const running = [...this.#running].map((other) => String(other.peer.host.getMultiaddrs()[0]))
     const members = (dials ?? running).map((address) => ({ institution: base.institution, address }))
     const config = { ...base, members }
-    const { catchUp, log = quiet } = this.#options
+    const { catchUp, clock = machineClock, freshMs, log = quiet } = this.#options
     const peer = await startPeer(config, {
       clock,
       log,
       ...(catchUp === undefined ? {} : { catchUp }),
+      ...(freshMs === undefined ? {} : { freshMs }),
       onFailure: (error) => {
         throw error
       },
