@@ -5,9 +5,17 @@ import { join } from 'node:path'
 import type { CID } from 'multiformats/cid'
 import { expect, test, vi } from 'vitest'
 import { SEGMENT_BYTES } from '../../../src/core/limits.ts'
+import {
+  auditCommittee,
+  auditEpoch,
+  draftAuditOpen,
+  draftAuditVerdicts,
+  getAuditRound,
+} from '../../../src/domain/audit-rounds.ts'
 import { draftStorageDrain } from '../../../src/domain/storage-offers.ts'
 import { getHeld } from '../../../src/domain/storage-held.ts'
-import { getStorageNumber } from '../../../src/domain/storage-state.ts'
+import { getStorageParams } from '../../../src/domain/storage-params.ts'
+import { getStorageNumber, getStoragePeer } from '../../../src/domain/storage-state.ts'
 import { getLayout } from '../../../src/domain/storage-table.ts'
 import type { PeerIdText } from '../../../src/ledger/fields.ts'
 import { TestNetwork, type TestPeer, newAccount } from './network.ts'
@@ -77,9 +85,12 @@ test(
   TEST_MS,
 )
 
-/** Flips bits in all files of a folder, spread evenly over their bytes. */
-async function flipBits(folder: string, flips: number): Promise<number> {
-  const names = (await readdir(folder, { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile())
+/** Flips bits in all files of some folders, spread evenly over their bytes. */
+async function flipBits(folders: readonly string[], flips: number): Promise<number> {
+  const entries = await Promise.all(
+    folders.map(async (folder) => readdir(folder, { recursive: true, withFileTypes: true })),
+  )
+  const names = entries.flat().filter((entry) => entry.isFile())
   const files = await Promise.all(
     names.map(async (entry) => {
       const path = join(entry.parentPath, entry.name)
@@ -125,7 +136,7 @@ test(
 )
 
 test(
-  '10,000 flipped bits over the blocks and the index of a peer, stopped and running, are all found, none served, all repaired',
+  '10,000 flipped bits over the packs, the index and the logs of a peer, stopped and running, are all found, none served, all repaired',
   async () => {
     await using network = await TestNetwork.start({ peers: 6 })
     const object = await stored(network, 40 * MIB + 1)
@@ -133,10 +144,11 @@ test(
     const [victim] = await holdersOf(network, object)
     if (victim === undefined) throw new Error('too few holders')
     const index = network.peers.indexOf(victim)
-    const folder = join(victim.config.dataDir, 'blocks')
+    const blocks = join(victim.config.dataDir, 'blocks')
+    const logs = ['ledger', 'state', 'uploads'].map((folder) => join(victim.config.dataDir, folder))
 
     await victim.close()
-    let flips = await flipBits(folder, 5_000)
+    let flips = (await flipBits([blocks], 4_900)) + (await flipBits(logs, 100))
     let again = await network.startPeer(index)
     expect(await readBack(again, content)).toBe(object.sha256)
     await again.peer.store.scrub()
@@ -145,7 +157,7 @@ test(
       expect(again.peer.store.stats().damagedBlocks).toBe(0)
     }, WAIT)
 
-    flips += await flipBits(folder, 5_000)
+    flips += await flipBits([blocks], 5_000)
     expect(await readBack(again, content)).toBe(object.sha256)
     await again.peer.store.scrub()
     await vi.waitFor(async () => {
@@ -188,6 +200,50 @@ test(
     released.resolve(undefined)
     const others = network.peers.filter((peer) => ![liar, mute, storer].includes(peer))
     for (const { peer } of others) expect((await peer.store.scrub()).damaged).toEqual([])
+  },
+  TEST_MS,
+)
+
+/** The committee of a peer says that it is silent, in the round of now; in a table of 2+2 that fails it at once. */
+async function foundSilent(network: TestNetwork, at: TestPeer, who: TestPeer): Promise<void> {
+  const { reader, head, genesis } = at.peer.chain
+  const epoch = auditEpoch(Math.max(head.timeMs, Date.now()), (await getStorageParams(reader)).auditMs)
+  if ((await getAuditRound(reader))?.epoch !== epoch) await submitAs(at, draftAuditOpen(epoch))
+  const number = (await getStorageNumber(reader, who.peer.identity.peerId as PeerIdText)) ?? -1
+  const round = await getAuditRound(reader)
+  const entry = await getStoragePeer(reader, number)
+  if (round === undefined || entry === undefined) throw new Error('nobody is audited')
+  const committee = auditCommittee(
+    round.beacon,
+    entry,
+    genesis.institutions.map(({ id }) => id),
+  )
+  for (const institution of committee.slice(0, Math.floor(committee.length / 2) + 1)) {
+    const member = network.peers.find(({ config }) => config.institution === institution)
+    if (member === undefined) throw new Error('a committee member is no peer')
+    await submitAs(member, draftAuditVerdicts({ epoch, verdicts: [{ number, result: 'silent' }] }))
+  }
+}
+
+test(
+  'what a failed peer held is rebuilt by others, though it comes back with its disk, and is whole without it',
+  async () => {
+    await using network = await TestNetwork.start({ peers: 6, storage: { layoutMs: 0 } })
+    const object = await stored(network, 7 * MIB + 3)
+    const { manifest, storer } = object
+    const [failed] = await holdersOf(network, object)
+    if (failed === undefined) throw new Error('too few holders')
+    await failed.close()
+    await foundSilent(network, storer, failed)
+    await vi.waitFor(async () => {
+      expect(await heldBy(storer, failed)).toBe(0)
+      await expectWhole(network, storer, manifest, [failed])
+    }, WAIT)
+    const back = await network.startPeer(network.peers.indexOf(failed))
+    await vi.waitFor(() => expect(back.peer.chain.head.height).toBe(storer.peer.chain.head.height), WAIT)
+    expect(await readBack(back, object.content)).toBe(object.sha256)
+    await expectWhole(network, storer, manifest, [back])
+    expect(back.peer.repairer.status()).toMatchObject({ columns: 0 })
   },
   TEST_MS,
 )
