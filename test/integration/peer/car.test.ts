@@ -24,7 +24,7 @@ let bob: TestPeer
 let owner: CliAccount
 
 beforeAll(async () => {
-  network = await TestNetwork.start({ peers: 2 })
+  network = await TestNetwork.start({ peers: 2, store: { 1: { offer: false } } })
   alice = network.peer(0)
   bob = network.peer(1)
   owner = await newAccount(alice, 'owner')
