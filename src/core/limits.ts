@@ -106,6 +106,22 @@ export const AUDIT_PATH_MAX = 16
 export const AUDIT_COMMITTEE = 5
 /** Verdicts of one institution in one transaction: on average it judges five peers; thousands where there are few institutions. */
 export const AUDIT_VERDICTS_MAX = 1_024
+/** Leaves asked for in one audit of one peer: a peer that lost a twentieth of its bytes is found with 96 %. */
+export const AUDIT_SAMPLES = 64
+/** Leaves of one question: eight shards of 1 MiB are read for it. */
+export const AUDIT_ASKED_MAX = 8
+/** A question: eight names of leaves. */
+export const AUDIT_QUESTION_BYTES_MAX = 2 * 1024
+/** Its answer: eight leaves with their paths. */
+export const AUDIT_ANSWER_BYTES_MAX = 160 * 1024
+/** A peer that doesn't answer is asked again: lines break. */
+export const AUDIT_ASK_TRIES = 3
+/** Between one institution's turn to open a round and the next one's: a block comes within that. */
+export const AUDIT_OPEN_STEP_MS_MAX = 10_000
+/** Committees ask within this part of the epoch, so that their verdicts come in time; */
+export const AUDIT_SPREAD_DIVISOR = 4
+/** and within this time: a round shall not drag on. */
+export const AUDIT_SPREAD_MS_MAX = 20 * 60 * 1_000
 /** Leaves that one appeal shows: three with their paths fit a transaction. */
 export const AUDIT_APPEAL_LEAVES_MAX = 3
 /** Segments read ahead from the disk while earlier ones are on their way out. */

@@ -83,8 +83,12 @@ export function rootOfHashes(hashes: readonly Uint8Array[]): Uint8Array {
  * @param index - 0 to `leaves.length - 1`.
  */
 export function inclusionProof(leaves: readonly Uint8Array[], index: number): Uint8Array[] {
-  const hashes = leaves.map(leafHash)
-  return inclusionSpans(index, leaves.length).map((span) => spanRoot(hashes, span))
+  return hashedInclusionProof(leaves.map(leafHash), index)
+}
+
+/** The same, of leaves that are hashed already. @param hashes - of all leaves, from `leafHash`. */
+export function hashedInclusionProof(hashes: readonly Uint8Array[], index: number): Uint8Array[] {
+  return inclusionSpans(index, hashes.length).map((span) => spanRoot(hashes, span))
 }
 
 /**

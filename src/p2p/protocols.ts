@@ -8,6 +8,8 @@ export const TX_PROTOCOL = '/apotheca/tx/1'
 export const SYNC_PROTOCOL = '/apotheca/sync/1'
 /** Last headers of epochs, pieces of the state, headers without bodies; docs/spec/sync.md. */
 export const SNAPSHOT_PROTOCOL = '/apotheca/snapshot/1'
+/** Leaves of shards, asked for in an audit; docs/spec/audit-request.md. */
+export const AUDIT_PROTOCOL = '/apotheca/audit/1'
 /** Votes and proposals between validators, one long-lived stream each way; docs/spec/consensus-stream.md. */
 export const CONSENSUS_PROTOCOL = '/apotheca/consensus/1'
 

@@ -16,10 +16,12 @@ import { Mempool } from '../ledger/mempool.ts'
 import { BlockServer } from '../p2p/block-server.ts'
 import { type P2pHost, startHost } from '../p2p/host.ts'
 import { MemberDialer } from '../p2p/member-dialer.ts'
-import { RemoveCapability } from '../store/blocks.ts'
+import { type Blocks, RemoveCapability } from '../store/blocks.ts'
 import type { LevelStore } from '../store/level-store.ts'
 import { PrefixStore } from '../store/prefix-store.ts'
 import { UploadJournal } from '../store/upload-journal.ts'
+import { AuditAnswers } from './audit-answers.ts'
+import { Auditor, type AuditorDeps } from './auditor.ts'
 import { BitswapOnDemand } from './bitswap-on-demand.ts'
 import type { CatchUpOptions } from './catch-up.ts'
 import type { PeerConfig } from './config.ts'
@@ -132,6 +134,7 @@ async function openAll(
   const account = new InstitutionAccount({ chain, node: ledger, account: identity.account, institution, clock })
   const networkDeps = { chain, host, store, state, identity, account, directory, history, claim, clock, log }
   const { placements, repairer, staged } = await startStorageNetwork(networkDeps, config.store, closers)
+  await startAudits({ chain, host, store, content, account, identity, institution, log }, closers)
   const listed = new PrefixStore(state, 'objects/')
   const objects = new ObjectService({ store, state: listed, uploads, fresh, placements, clock })
   const pins = await Pins.open({ state: new PrefixStore(state, 'pins/'), clock })
@@ -152,6 +155,25 @@ async function openAll(
   const ledgerParts = { chain, mempool, ledger, consensus, account, placements, repairer }
   const parts = { ...ledgerParts, collector, pins, store, ...reads, uploads, fresh, objects, cars, host, dialer }
   return { institution, identity, ...parts, close }
+}
+
+/** This peer shows what it holds, and judges others in the name of its institution. */
+async function startAudits(
+  deps: Pick<AuditorDeps, 'account' | 'content' | 'host' | 'institution' | 'log'> & {
+    readonly chain: Chain
+    readonly host: P2pHost
+    readonly store: Blocks
+    readonly identity: Identity
+  },
+  closers: (() => Promise<void>)[],
+): Promise<void> {
+  const { chain, host, identity, log, store } = deps
+  const answers = new AuditAnswers({ state: () => chain.reader, store, host, log })
+  await answers.start()
+  closers.push(async () => answers.stop())
+  const auditor = new Auditor({ ...deps, answers, peer: identity.peerId as PeerIdText })
+  auditor.start()
+  closers.push(async () => auditor.stop())
 }
 
 /** Removes what nothing needs, from now on. */

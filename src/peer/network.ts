@@ -18,6 +18,8 @@ interface Template {
   readonly name: string
   readonly institutions: readonly TemplateInstitution[]
   readonly validators: readonly string[]
+  /** Parameters of storage; see docs/spec/genesis.md. */
+  readonly storage?: unknown
 }
 
 /**
@@ -46,9 +48,9 @@ export async function makeGenesis(
     institution,
     key: identityOf(institution).consensusKey,
   }))
-  const { name } = template
+  const { name, storage } = template
   const genesis = parseGenesisJson(
-    JSON.stringify({ version: 1, name, timeMs: options.nowMs, institutions, validators }),
+    JSON.stringify({ version: 1, name, timeMs: options.nowMs, institutions, validators, storage }),
   )
   return { genesis, json: genesisJson(genesis), chain: chainIdOf(encodeGenesis(genesis)) }
 }
@@ -63,11 +65,11 @@ async function readTemplate(file: string): Promise<Template> {
   const errors: ParseError[] = []
   const value = parseJsonc(text, errors, { allowTrailingComma: true }) as Partial<Template> | undefined
   if (errors.length > 0) throw invalid(file, 'it is not JSON with comments')
-  const { name, institutions, validators } = value ?? {}
+  const { name, institutions, storage, validators } = value ?? {}
   if (typeof name !== 'string') throw invalid(file, 'name must be a text')
   if (!Array.isArray(institutions) || institutions.length === 0) throw invalid(file, 'institutions must be a list')
   if (!Array.isArray(validators) || validators.length === 0) throw invalid(file, 'validators must be a list')
-  return { name, institutions, validators }
+  return { name, institutions, validators, ...(storage === undefined ? {} : { storage }) }
 }
 
 function invalid(file: string, problem: string): PeerError {

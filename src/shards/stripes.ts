@@ -51,8 +51,3 @@ export function shardAt(stripe: Stripe, column: number, columns: number): ShardP
   const row = columns - 1 - column
   return row < stripe.parity ? { kind: 'parity', index: row } : undefined
 }
-
-/** The column of a data segment of the extent. */
-export function columnOfSegment(segment: number, code: Code): number {
-  return segment % code.data
-}

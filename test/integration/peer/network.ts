@@ -49,6 +49,8 @@ export interface NetworkOptions {
   /** How long ago the network was founded. @default a second */
   readonly ageMs?: number
   readonly catchUp?: CatchUpOptions
+  /** Between blocks that nothing happens in. @default 10 s */
+  readonly idleIntervalMs?: number
   /** @default nothing is logged */
   readonly log?: Log
   /** Of all peers. @default the machine's */
@@ -74,7 +76,11 @@ export class TestNetwork implements AsyncDisposable {
 
   static async start(options: NetworkOptions): Promise<TestNetwork> {
     const folder = await mkdtemp(join(tmpdir(), 'apotheca-test-'))
-    const configs = Array.from({ length: options.peers }, (_, index) => configOf(folder, index, options.store?.[index]))
+    const configs = Array.from({ length: options.peers }, (_, index) => {
+      const config = configOf(folder, index, options.store?.[index])
+      const { idleIntervalMs = config.ledger.idleIntervalMs } = options
+      return { ...config, ledger: { ...config.ledger, idleIntervalMs } }
+    })
     const identities: PublicIdentity[] = []
     for (const config of configs) {
       await mkdir(config.dataDir, { recursive: true })
@@ -89,6 +95,7 @@ export class TestNetwork implements AsyncDisposable {
         name: 'test',
         institutions,
         validators: configs.slice(0, options.validators ?? 1).map((one) => one.institution),
+        storage: options.storage,
       }),
     )
     const extraPeers = new Map([['h0', options.extraPeers ?? []]])
@@ -96,12 +103,7 @@ export class TestNetwork implements AsyncDisposable {
       nowMs: Date.now() - (options.ageMs ?? 1_000),
       extraPeers,
     })
-    const { storage } = options
-    const genesis = JSON.parse(json) as object
-    await writeFile(
-      join(folder, 'genesis.json'),
-      JSON.stringify(storage === undefined ? genesis : { ...genesis, storage }),
-    )
+    await writeFile(join(folder, 'genesis.json'), json)
     const network = new TestNetwork(folder, configs, options)
     await options.prepare?.(network)
     for (let index = 0; index < (options.started ?? options.peers); index++) await network.startPeer(index)
