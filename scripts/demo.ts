@@ -45,6 +45,14 @@ interface Put {
   }
 }
 
+interface Layout {
+  /** Absent while there is no table. */
+  readonly inForce?: {
+    readonly layout: { readonly groups: number; readonly code: { readonly data: number; readonly parity: number } }
+    readonly peers: readonly unknown[]
+  }
+}
+
 const colour = process.stdout.isTTY && process.env['NO_COLOR'] === undefined
 const bold = (text: string): string => (colour ? `\u001b[1m${text}\u001b[0m` : text)
 const dim = (text: string): string => (colour ? `\u001b[2m${text}\u001b[0m` : text)
@@ -146,6 +154,26 @@ async function startAll(): Promise<Map<Institution, Daemon>> {
   return daemons
 }
 
+/** Each peer offers its room by itself; one of them makes the table, and all check it. */
+async function placementTable(): Promise<void> {
+  heading('Each peer offers room; the ledger agrees on who holds what')
+  const until = Date.now() + 60_000
+  for (;;) {
+    const layout = await run<Layout>('regulator', 'network', 'layout').catch(() => undefined)
+    const table = layout?.inForce
+    if (table?.peers.length === INSTITUTIONS.length) {
+      const { code, groups } = table.layout
+      const { data, parity } = code
+      say('table', `${groups} placement groups over ${INSTITUTIONS.length} institutions`)
+      proof(
+        `every object becomes ${data} + ${parity} columns on ${data + parity} institutions; any ${data} of them rebuild it`,
+      )
+      return
+    }
+    if (Date.now() > until) throw new Error('there is no placement table of six peers; see .demo/*/daemon.log')
+  }
+}
+
 async function connected(institution: Institution): Promise<void> {
   const until = Date.now() + 30_000
   for (;;) {
@@ -175,12 +203,19 @@ async function store(institution: Institution, as: string, what: string, path: s
     what,
     `${put.files} file${put.files === 1 ? '' : 's'}, ${mib(put.plaintextBytes)} in ${(put.tookMs / 1000).toFixed(2)} s, ${rate(put.plaintextBytes, put.tookMs)}`,
   )
-  const { columns, held, state, survives } = put.placement
-  if (state !== 'placed') throw new Error(`${what} is ${state}, not placed`)
-  say('  placed', `on ${held} of ${columns} institutions, survives any ${survives} of them failing`)
+  const { columns, held, survives } = put.placement
+  say(
+    '  placed',
+    `${held} of ${columns} columns confirmed, each at another institution: survives any ${survives} failing`,
+  )
   say('  object', put.manifest['/'])
   say('  sealed content', put.content['/'])
   return put
+}
+
+interface Kept {
+  readonly record: string
+  readonly original: string
 }
 
 interface RecordAdded {
@@ -227,29 +262,42 @@ async function plainIpfs(...args: string[]): Promise<string> {
   return text
 }
 
-/** Changes one bit of a stored block on an institution's disk. @returns how to undo it. */
-async function alterOnDisk(institution: Institution, cid: CID): Promise<() => Promise<void>> {
+/** Changes one bit of a block on the disk of an institution that holds it for the network. @returns how to undo it. */
+async function alterAtHolder(
+  cid: CID,
+): Promise<{ readonly institution: Institution; readonly undo: () => Promise<void> }> {
+  // Who stored it has it too, and isn't who is asked for it.
+  for (const institution of INSTITUTIONS.toSorted((one) => (one === 'imaging-centre' ? 1 : -1))) {
+    const undo = await alterOnDisk(institution, cid)
+    if (undo !== undefined) return { institution, undo }
+  }
+  throw new Error(`the block ${cid.toString()} is on no disk`)
+}
+
+/** @returns how to undo it; `undefined`: the block isn't there. */
+async function alterOnDisk(institution: Institution, cid: CID): Promise<(() => Promise<void>) | undefined> {
   const folder = join(FOLDER, institution, 'blocks', 'packs')
   for (const name of await readdir(folder)) {
     // A record in a pack begins with a head that holds the block's digest; the block follows.
-    const at = (await readFile(join(folder, name))).indexOf(cid.multihash.digest)
-    if (at < 0 || !name.endsWith('.pack')) continue
+    const start = (await readFile(join(folder, name))).indexOf(cid.multihash.digest)
+    if (start < 0 || !name.endsWith('.pack')) continue
     const flip = async (): Promise<void> => {
       const handle = await open(join(folder, name), 'r+')
       const byte = Buffer.alloc(1)
-      await handle.read(byte, 0, 1, at + 1_000)
+      await handle.read(byte, 0, 1, start + 1_000)
       byte[0] = (byte[0] ?? 0) ^ 1
-      await handle.write(byte, 0, 1, at + 1_000)
+      await handle.write(byte, 0, 1, start + 1_000)
       await handle.close()
     }
     await flip()
     return flip
   }
-  throw new Error(`the block ${cid.toString()} is not on the disk of ${institution}`)
+  return undefined
 }
 
 async function mainJob(daemons: Map<Institution, Daemon>): Promise<void> {
   const input = await demoInput()
+  await placementTable()
 
   heading('Accounts: pseudonyms on the ledger, keys only with their owners')
   const patient = await account('north-hospital', 'patient')
@@ -258,7 +306,7 @@ async function mainJob(daemons: Map<Institution, Daemon>): Promise<void> {
   const researcher = await account('research-institute', 'researcher')
   const assessor = await account('insurer', 'assessor')
 
-  heading('Real studies are sealed, stored as IPFS blocks, and named')
+  heading('Real studies are sealed, stored as IPFS blocks, coded, and spread over the institutions')
   const series = await store('imaging-centre', 'radiology', 'MR series', input.series)
   const angiography = await store('imaging-centre', 'radiology', 'angiography', input.angiography)
   const video = await store('north-hospital', 'theatre', 'video', input.video)
@@ -336,8 +384,8 @@ async function mainJob(daemons: Map<Institution, Daemon>): Promise<void> {
   }
 
   heading('The insurer, without a grant, gets ciphertext and nothing else')
-  const [first] = records
-  if (first === undefined) throw new Error('no record')
+  const [first, second] = records
+  if (first === undefined || second === undefined) throw new Error('no record')
   const refused = await cliFault('dist', at('insurer', 'get', first.record.record, '--as', 'assessor'))
   proof(`opening is refused: ${refused.sentence} ${dim(`[${refused.fault}, exit ${refused.status}]`)}`)
   const sealed = join(OUT, 'insurer', 'angiography.sealed')
@@ -349,63 +397,61 @@ async function mainJob(daemons: Map<Institution, Daemon>): Promise<void> {
   say('assessor', `${assessor.slice(0, 20)}… has no grant`)
 
   heading('A plain Helia client, with none of our code, fetches the same CID')
-  const imaging = daemons.get('imaging-centre')
   const plainOut = join(OUT, 'plain-ipfs.sealed')
+  const addresses = [...daemons.values()].flatMap((daemon) => daemon.addresses.slice(0, 1))
   const started = performance.now()
-  await plainIpfs('get', imaging?.addresses[0] ?? '', angiography.content['/'], plainOut)
+  await plainIpfs('get', addresses.join(','), angiography.content['/'], plainOut)
   if ((await sha256Of(plainOut)) !== (await sha256Of(sealed))) throw new Error('the plain IPFS program got other bytes')
   proof(
     `by bitswap over Noise, in ${((performance.now() - started) / 1000).toFixed(1)} s: the same ciphertext as a file`,
   )
 
-  await alteredBlock(angiography.content['/'], await sha256Of(sealed))
+  heading('An altered block is refused, and made up for by the others')
+  const { institution: holder, undo } = await alterAtHolder(await firstLeaf(angiography.content['/']))
+  const around = join(OUT, 'insurer', 'around.sealed')
+  await run('insurer', 'get', angiography.content['/'], '--sealed', '--out', around)
+  await undo()
+  if ((await sha256Of(around)) !== (await sha256Of(sealed))) throw new Error('altered bytes were served')
+  proof(`one bit changed on the disk of ${holder}: the block was refused by its hash, and rebuilt from other columns`)
 
-  await validatorFails(daemons, { record: first.record.record, researcher })
+  const kept = { record: second.record.record, original: second.original }
+  await institutionsFail(daemons, { angiography: kept, grant: { record: first.record.record, researcher } })
   await offlineProof(first.record.record)
 }
 
-/** Whoever has the block as it was serves it in place of the altered one; where nobody has, the fetch is refused. */
-async function alteredBlock(content: string, sha256: string): Promise<void> {
-  heading('An altered block is never served')
-  const undo = await alterOnDisk('imaging-centre', await firstLeaf(content))
-  const out = join(OUT, 'insurer', 'altered')
-  const { status, stderr } = await runCli('dist', at('insurer', 'get', content, '--sealed', '--out', out, '--json'))
-  await undo()
-  if (status === 0) {
-    if ((await sha256Of(out)) !== sha256) throw new Error('altered bytes were served')
-    proof('one bit changed on the disk of imaging-centre: others that hold a part of the object gave the right bytes')
-  } else {
-    if (await exists(out)) throw new Error('an altered file was written')
-    const { fault, sentence } = JSON.parse(stderr) as { fault: string; sentence: string }
-    proof(`one bit changed on the disk of imaging-centre: ${sentence} ${dim(`[${fault}]`)}`)
-  }
-  const restored = join(OUT, 'insurer', 'restored')
-  await run('insurer', 'get', content, '--sealed', '--out', restored)
-  if ((await sha256Of(restored)) !== sha256) throw new Error('the restored block gives other bytes')
-  proof('with the bit restored the same fetch gives the same bytes')
-}
-
-/** One validator of four is killed; the others go on, and it comes back by itself. */
-async function validatorFails(
+/** Two institutions of six are killed, one of them a validator; the others go on, and they come back by themselves. */
+async function institutionsFail(
   daemons: Map<Institution, Daemon>,
-  grant: { readonly record: string; readonly researcher: string },
+  {
+    angiography,
+    grant,
+  }: { readonly angiography: Kept; readonly grant: { readonly record: string; readonly researcher: string } },
 ): Promise<void> {
-  heading('A validator is killed: the other three go on, and it catches up when it is back')
-  await daemons.get('regulator')?.stop('SIGKILL')
-  say('regulator', 'killed with SIGKILL')
+  heading('Two institutions are killed, one of them a validator: the others go on')
+  const killed = ['regulator', 'insurer'] as const
+  await Promise.all(killed.map(async (one) => daemons.get(one)?.stop('SIGKILL')))
+  say('killed', killed.join(', '))
   const args = ['--to', grant.researcher, '--purpose', 'TREAT', '--for', '30d', '--as', 'patient']
   const granted = await run<{ height: number }>('north-hospital', 'consent', 'grant', grant.record, ...args)
   proof(
-    `a grant became final at height ${granted.height} without it, ${(granted.tookMs / 1000).toFixed(2)} s after it was typed`,
+    `a grant became final at height ${granted.height} without them, ${(granted.tookMs / 1000).toFixed(2)} s after it was typed`,
   )
-  const log = join(FOLDER, 'regulator', 'daemon.log')
+  const path = join(OUT, 'research-institute', 'without-two.dcm')
+  await run('research-institute', 'get', angiography.record, '--out', path, '--as', 'researcher')
+  await sameFiles(angiography.original, path)
+  proof('the angiography still reads, byte for byte, from those that are left')
   const started = performance.now()
-  daemons.set('regulator', await startDaemon('dist', join(CONFIGS, 'regulator.json'), { log }))
+  for (const one of killed) {
+    const log = join(FOLDER, one, 'daemon.log')
+    daemons.set(one, await startDaemon('dist', join(CONFIGS, `${one}.json`), { log }))
+  }
   const until = Date.now() + 30_000
   let status = await run<{ height: number }>('regulator', 'peer', 'status')
   while (status.height < granted.height && Date.now() < until) status = await run('regulator', 'peer', 'status')
   if (status.height < granted.height) throw new Error(`regulator stayed at height ${status.height}`)
-  proof(`started again, it holds height ${status.height} after ${((performance.now() - started) / 1000).toFixed(1)} s`)
+  proof(`started again, they hold height ${status.height} after ${((performance.now() - started) / 1000).toFixed(1)} s`)
+  const { stdout } = await runCli('dist', at('river-hospital', 'status'))
+  process.stdout.write(stdout.replaceAll(/^(?=.)/gm, '   '))
 }
 
 /** A proof that needs no server. */

@@ -1,9 +1,9 @@
 /**
- * An IPFS program with none of our code: Helia, libp2p and UnixFS as they come from npm. It is told the address of one member
+ * An IPFS program with none of our code: Helia, libp2p and UnixFS as they come from npm. It is told the addresses of members
  * and a CID, and writes what the CID names.
  *
  *   node scripts/plain-ipfs.ts KEY_FILE id                       prints its peer id
- *   node scripts/plain-ipfs.ts KEY_FILE get ADDRESS CID OUT      fetches a file by bitswap
+ *   node scripts/plain-ipfs.ts KEY_FILE get ADDRESSES CID OUT    fetches a file by bitswap; addresses with commas between
  */
 import { createWriteStream } from 'node:fs'
 import { readFile, writeFile } from 'node:fs/promises'
@@ -23,7 +23,7 @@ import { multiaddr } from '@multiformats/multiaddr'
 import { createHeliaLight } from 'helia'
 import { CID } from 'multiformats/cid'
 
-const [keyFile = '', command = '', address = '', cid = '', out = ''] = process.argv.slice(2)
+const [keyFile = '', command = '', addresses = '', cid = '', out = ''] = process.argv.slice(2)
 
 async function privateKey(): Promise<PrivateKey> {
   try {
@@ -50,7 +50,7 @@ if (command === 'id') {
       services: { identify: identify(), identifyPush: identifyPush() },
     }),
   ).start()
-  await helia.libp2p.dial(multiaddr(address))
+  for (const address of addresses.split(',')) await helia.libp2p.dial(multiaddr(address))
   const signal = AbortSignal.timeout(60_000)
   await pipeline(Readable.from(unixfs(helia).cat(CID.parse(cid), { signal })), createWriteStream(out))
   await helia.stop()
