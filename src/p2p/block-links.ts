@@ -79,10 +79,10 @@ export class BlockLinks {
     return late
   }
 
-  /** Grants all a fresh start: they waited for this process. */
-  excuse(nowMs: number): void {
+  /** For so long all waited for this process, and not it for them. */
+  excuse(nowMs: number, heldUpMs: number): void {
     for (const link of this.#links.values()) {
-      link.sinceMs = nowMs
+      link.sinceMs = Math.min(nowMs, link.sinceMs + heldUpMs)
       link.provider.excuse(nowMs)
     }
   }

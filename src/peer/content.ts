@@ -71,6 +71,8 @@ interface Source {
   readonly keep: boolean
   /** Whether the ledger is asked where it lies. */
   readonly isPlaced: boolean
+  readonly root: CID
+  /** Of the root. */
   readonly providers: () => Promise<readonly PeerId[]>
 }
 
@@ -124,9 +126,10 @@ export class ContentService {
   }
 
   /** Members that have a block which the ledger doesn't place, and so its whole tree: asked once. */
-  #source(root: CID, signal: AbortSignal): Pick<Source, 'providers'> {
+  #source(root: CID, signal: AbortSignal): Pick<Source, 'root' | 'providers'> {
     let found: Promise<readonly PeerId[]> | undefined
     return {
+      root,
       providers: async () => {
         found ??= this.#deps.fetcher.findProviders(digestOf(root), signal)
         return found
@@ -166,11 +169,11 @@ export class ContentService {
     return undefined
   }
 
-  async #memberBlock(cid: CID, { providers, signal }: Source): Promise<Uint8Array> {
+  async #memberBlock(cid: CID, { providers, root, signal }: Source): Promise<Uint8Array> {
     const digest = digestOf(cid)
     let peers = await providers()
-    // The leaf of a placed object may lie where its root doesn't.
-    if (peers.length === 0) peers = await this.#deps.fetcher.findProviders(digest, signal)
+    // The root may lie here alone.
+    if (peers.length === 0 && !cid.equals(root)) peers = await this.#deps.fetcher.findProviders(digest, signal)
     if (peers.length > 0) {
       for await (const block of this.#deps.fetcher.fetch([digest], peers, this.#fetchOptions(signal))) {
         return joined(block.parts, block.bytes)

@@ -268,9 +268,9 @@ class ExtentRead {
   #onTick(): void {
     const { history } = this.#deps
     const nowMs = performance.now()
-    const isLate = nowMs - this.#tickMs > HEDGE_TICK_LATE_MS
+    const heldUpMs = nowMs - this.#tickMs - HEDGE_TICK_MS
     this.#tickMs = nowMs
-    if (isLate) this.#links.excuse(nowMs)
+    if (heldUpMs > HEDGE_TICK_LATE_MS) this.#links.excuse(nowMs, heldUpMs)
     for (const { peer, wants } of this.#links.waiting(nowMs, (one) => history.hedgeMs(one))) {
       history.late(peer)
       for (const want of wants) {

@@ -23,6 +23,13 @@ export interface PeerReads {
   readonly altered: number
 }
 
+export interface HedgeBounds {
+  readonly minMs: number
+  /** For one that never gave anything. */
+  readonly firstMs: number
+  readonly maxMs: number
+}
+
 interface Seen {
   readonly samples: number[]
   blocks: number
@@ -40,13 +47,19 @@ const P95 = 0.95
 export class PeerHistory {
   readonly #host: Pick<P2pHost, 'addEventListener' | 'removeEventListener' | 'getConnections'>
   readonly #clock: Clock
+  readonly #bounds: HedgeBounds
   readonly #peers = new Map<string, Seen>()
   #startedMs: number
 
-  constructor(deps: {
-    readonly host: Pick<P2pHost, 'addEventListener' | 'removeEventListener' | 'getConnections'>
-    readonly clock: Clock
-  }) {
+  /** @param options - bounds of how long a holder is waited for. @default the limits' */
+  constructor(
+    deps: {
+      readonly host: Pick<P2pHost, 'addEventListener' | 'removeEventListener' | 'getConnections'>
+      readonly clock: Clock
+    },
+    options: HedgeBounds = { minMs: HEDGE_MS_MIN, firstMs: HEDGE_MS_FIRST, maxMs: HEDGE_MS_MAX },
+  ) {
+    this.#bounds = options
     this.#host = deps.host
     this.#clock = deps.clock
     this.#startedMs = deps.clock.nowMs()
@@ -105,8 +118,8 @@ export class PeerHistory {
   /** How long a block of it is waited for before others are asked: what 19 of 20 took. */
   hedgeMs(peer: PeerId): number {
     const samples = this.#peers.get(peer.toString())?.samples ?? []
-    if (samples.length === 0) return HEDGE_MS_FIRST
-    return Math.min(HEDGE_MS_MAX, Math.max(HEDGE_MS_MIN, quantile(samples, P95)))
+    const { firstMs, maxMs, minMs } = this.#bounds
+    return samples.length === 0 ? firstMs : Math.min(maxMs, Math.max(minMs, quantile(samples, P95)))
   }
 
   medianMs(peer: PeerId): number {

@@ -1,15 +1,6 @@
-import { type HeliaWithLibp2p, withLibp2pLight } from '@helia/libp2p'
-import { withBitswap } from '@helia/bitswap'
 import { unixfs } from '@helia/unixfs'
-import { generateKeyPairFromSeed } from '@libp2p/crypto/keys'
-import { identify } from '@libp2p/identify'
-import type { ServiceMap } from '@libp2p/interface'
-import { noise } from '@libp2p/noise'
-import { tcp } from '@libp2p/tcp'
-import { yamux } from '@libp2p/yamux'
 import { multiaddr } from '@multiformats/multiaddr'
 import { MemoryBlockstore } from 'blockstore-core'
-import { createHeliaLight } from 'helia'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -19,7 +10,8 @@ import { MEMBERS_ROUTER, type MemberHelia, startHelia } from '../../../src/p2p/h
 import { BlockStore } from '../../../src/store/block-store.ts'
 import { RemoveCapability } from '../../../src/store/blocks.ts'
 import { HeliaBlockstore } from '../../../src/store/helia-blockstore.ts'
-import { membersOf, seedOf, startPeer, type TestPeer } from './test-peer.ts'
+import { startPlainHelia } from './plain-helia.ts'
+import { membersOf, startPeer, type TestPeer } from './test-peer.ts'
 
 interface HeliaPeer extends TestPeer {
   readonly helia: MemberHelia
@@ -38,19 +30,6 @@ async function startHeliaPeer(word: string, members: ReadonlySet<string>): Promi
     await peer[Symbol.asyncDispose]()
   }
   return { ...peer, helia, [Symbol.asyncDispose]: dispose }
-}
-
-/** Helia, libp2p and UnixFS as they come from npm: no line of ours. */
-async function startPlainHelia(word: string): Promise<HeliaWithLibp2p<ServiceMap> & AsyncDisposable> {
-  const helia = withLibp2pLight(createHeliaLight(), {
-    privateKey: await generateKeyPairFromSeed('Ed25519', seedOf(word)),
-    transports: [tcp()],
-    connectionEncrypters: [noise()],
-    streamMuxers: [yamux()],
-    services: { identify: identify() },
-  })
-  await withBitswap(helia).start()
-  return Object.assign(helia, { [Symbol.asyncDispose]: async () => void (await helia.stop()) })
 }
 
 // 5 MiB + 3 bytes: several leaves and a root above them.

@@ -86,13 +86,16 @@ async function readAll(
 /** Before its memory is used again. */
 const copyOf = (block: FetchedBlock): Uint8Array => Buffer.concat(block.parts)
 
+/** However busy the machine is, nobody is late. */
+const PATIENT = { bounds: { minMs: 60_000, firstMs: 60_000, maxMs: 60_000 } }
+
 const small: ExtentShape = { code: CODE, segments: 4 * 6 + 3, segmentBytes: 100 * KIB }
 
 test('every segment comes in order from the holder of its column, and nobody else is asked', async () => {
   const extent = makeExtent(small)
   await using holders = await startHolders(extent, small)
   await using peer = await startReader()
-  const reader = await readerOf(peer, extent, holders.addresses)
+  const reader = await readerOf(peer, extent, holders.addresses, PATIENT)
   expect((await readAll(reader)).bytes.equals(Buffer.concat(extent.segments))).toBe(true)
   const asked = reader.placed.holders.map((holder) => reader.history.reads(String(holder?.peer))?.blocks ?? 0)
   // The last stripe has three data shards.
@@ -109,7 +112,7 @@ test('whatever m columns nobody holds, every segment is rebuilt; one alone is re
     [3, 1, 5],
   ]) {
     const addresses = holders.addresses.map((address, column) => (gone.includes(column) ? undefined : address))
-    const reader = await readerOf(peer, extent, addresses)
+    const reader = await readerOf(peer, extent, addresses, PATIENT)
     expect((await readAll(reader)).bytes.equals(Buffer.concat(extent.segments))).toBe(true)
     const before = reader.placed.holders.map((holder) => reader.history.reads(String(holder?.peer))?.blocks ?? 0)
     const column = gone[0] ?? 0
@@ -125,7 +128,7 @@ test('what lies here is read here, also to rebuild', async () => {
   await using holders = await startHolders(extent, small)
   await using peer = await startReader()
   const addresses = holders.addresses.map((address, column) => (column === 1 ? undefined : address))
-  const reader = await readerOf(peer, extent, addresses, extent.shards)
+  const reader = await readerOf(peer, extent, addresses, { own: extent.shards })
   expect((await readAll(reader)).bytes.equals(Buffer.concat(extent.segments))).toBe(true)
   expect(reader.placed.holders.map((holder) => reader.history.reads(String(holder?.peer)))).toEqual(
     reader.placed.holders.map(() => undefined),

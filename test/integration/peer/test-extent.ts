@@ -10,7 +10,7 @@ import { BlockFetcher } from '../../../src/p2p/block-fetcher.ts'
 import { BlockServer, type BlockSource } from '../../../src/p2p/block-server.ts'
 import { parsePeerId } from '../../../src/p2p/peer-ids.ts'
 import { ExtentReader } from '../../../src/peer/extent-reader.ts'
-import { PeerHistory } from '../../../src/peer/peer-history.ts'
+import { type HedgeBounds, PeerHistory } from '../../../src/peer/peer-history.ts'
 import { IndexedMap, type PlacedExtent, type ShardPlace } from '../../../src/peer/placed-extent.ts'
 import { encodeParity } from '../../../src/shards/erasure.ts'
 import { ExtentMap, encodeExtentMap } from '../../../src/shards/extent-map.ts'
@@ -112,7 +112,7 @@ export async function readerOf(
   peer: TestPeer,
   { map }: TestExtent,
   holders: readonly (string | undefined)[],
-  own: ReadonlyMap<string, Uint8Array> = new Map(),
+  options: { readonly own?: ReadonlyMap<string, Uint8Array>; readonly bounds?: HedgeBounds } = {},
 ): Promise<TestReader> {
   const { host, id: self, log } = peer
   const ids = await Promise.all(
@@ -135,7 +135,8 @@ export async function readerOf(
     columns: map.columnBytes(),
     holders: numbers,
   }
-  const history = new PeerHistory({ host, clock: { nowMs: () => Date.now() } })
+  const { bounds, own = new Map<string, Uint8Array>() } = options
+  const history = new PeerHistory({ host, clock: { nowMs: () => Date.now() } }, bounds)
   history.start()
   const store = {
     has: (digest: Uint8Array) => own.has(hexOf(digest)),
