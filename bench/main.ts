@@ -3,6 +3,7 @@
  * in the same run. Exit status 1 when one is missed; with `--quick` small sizes, to see that the benches run.
  */
 import { benchBucket } from './bucket.ts'
+import { benchDegradedGet } from './degraded-get.ts'
 import { benchErasure } from './erasure.ts'
 import { benchFailover } from './failover.ts'
 import { type Figure, printFigures } from './figure.ts'
@@ -23,6 +24,7 @@ const BENCHES: Readonly<Record<string, (options: { quick: boolean }) => Promise<
   memory: benchMemory,
   'network-put': benchNetworkPut,
   failover: benchFailover,
+  'degraded-get': benchDegradedGet,
   erasure: benchErasure,
   bucket: benchBucket,
   state: benchState,
