@@ -21,7 +21,7 @@ const QUICK = { peers: 4, data: 2, parity: 2 }
 
 export async function benchDegradedGet(options: { quick: boolean }): Promise<Figure[]> {
   const { data, parity, peers } = options.quick ? QUICK : FULL
-  const bytes = (options.quick ? 48 : 512) * MIB
+  const bytes = (options.quick ? 48 : 256) * MIB
   const rounds = options.quick ? 1 : 3
   await using network = await DaemonNetwork.start({ count: peers })
   const [storer, reader] = [network.peer(0), network.peer(1)]

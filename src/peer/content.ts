@@ -146,7 +146,7 @@ export class ContentService {
     return bytes
   }
 
-  /** A block that lies where the ledger says; `undefined`: it says nothing, or others have it although the holders are away. */
+  /** A block that lies where the ledger says; `undefined`: it says nothing. */
   async #placedBlock(cid: CID, source: Source): Promise<Uint8Array | undefined> {
     if (!source.isPlaced) return undefined
     try {
@@ -158,28 +158,36 @@ export class ContentService {
       }
       return undefined
     } catch (error) {
-      return this.#unlessElsewhere(error, digestOf(cid), source)
+      const peers = await this.#othersThan(error, digestOf(cid), source)
+      const found = await this.#fetchBlock(cid, peers, source)
+      if (found === undefined) throw error
+      return found
     }
   }
 
-  /** Goes on where the holders are away, and another member has it: who stored it, or kept a copy. Throws otherwise. */
-  async #unlessElsewhere(error: unknown, digest: Uint8Array, { signal }: Source): Promise<undefined> {
-    if (faultOf(error)?.code !== 'EXTENT_UNAVAILABLE') throw error
-    if ((await this.#deps.fetcher.findProviders(digest, signal)).length === 0) throw error
-    return undefined
+  /** Who has what the holders can't give: who stored it, or kept a copy. Throws what was thrown, where that is something else or nobody does. */
+  async #othersThan(thrown: unknown, digest: Uint8Array, { signal }: Source): Promise<readonly PeerId[]> {
+    if (faultOf(thrown)?.code !== 'EXTENT_UNAVAILABLE') throw thrown
+    const peers = await this.#deps.fetcher.findProviders(digest, signal)
+    if (peers.length === 0) throw thrown
+    return peers
   }
 
-  async #memberBlock(cid: CID, { providers, root, signal }: Source): Promise<Uint8Array> {
-    const digest = digestOf(cid)
+  async #memberBlock(cid: CID, source: Source): Promise<Uint8Array> {
+    const { providers, root, signal } = source
     let peers = await providers()
     // The root may lie here alone.
-    if (peers.length === 0 && !cid.equals(root)) peers = await this.#deps.fetcher.findProviders(digest, signal)
-    if (peers.length > 0) {
-      for await (const block of this.#deps.fetcher.fetch([digest], peers, this.#fetchOptions(signal))) {
-        return joined(block.parts, block.bytes)
-      }
+    if (peers.length === 0 && !cid.equals(root)) peers = await this.#deps.fetcher.findProviders(digestOf(cid), signal)
+    const found = peers.length === 0 ? undefined : await this.#fetchBlock(cid, peers, source)
+    if (found === undefined) throw new PeerError({ code: 'CONTENT_UNAVAILABLE', cid: cid.toString() })
+    return found
+  }
+
+  async #fetchBlock(cid: CID, peers: readonly PeerId[], { signal }: Source): Promise<Uint8Array | undefined> {
+    for await (const block of this.#deps.fetcher.fetch([digestOf(cid)], peers, this.#fetchOptions(signal))) {
+      return joined(block.parts, block.bytes)
     }
-    throw new PeerError({ code: 'CONTENT_UNAVAILABLE', cid: cid.toString() })
+    return undefined
   }
 
   #fetchOptions(signal: AbortSignal): FetchOptions {
@@ -225,7 +233,7 @@ export class ContentService {
     for await (const run of leafRuns(leaves, located)) {
       if (run.kind === 'here') yield* this.#readLocal(run.leaves, source)
       else if (run.kind === 'placed') yield* this.#readPlaced(run, source)
-      else yield* this.#readRemote(run.leaves, source, run.failure)
+      else yield* this.#readElsewhere(run.leaves, run.failure, source)
     }
   }
 
@@ -257,22 +265,32 @@ export class ContentService {
     } catch (error) {
       const leaf = leaves[index]
       if (leaf === undefined) throw error
-      await this.#unlessElsewhere(error, leaf.digest, source)
-      yield* this.#readRemote(leaves.slice(index), source)
+      yield* this.#readRemote(leaves.slice(index), await this.#othersThan(error, leaf.digest, source), source)
     }
   }
 
-  /** @param failure - why it isn't known where they lie. */
-  async *#readRemote(leaves: readonly FileLeaf[], source: Source, failure?: PeerError): AsyncGenerator<LeafParts> {
+  /** Leaves that the ledger doesn't place. @param failure - why it isn't known where they lie */
+  async *#readElsewhere(
+    leaves: readonly FileLeaf[],
+    failure: PeerError | undefined,
+    source: Source,
+  ): AsyncGenerator<LeafParts> {
     const [first] = leaves
     if (first === undefined) return
-    let providers = await source.providers()
-    if (providers.length === 0) providers = await this.#deps.fetcher.findProviders(first.digest, source.signal)
-    if (providers.length === 0 && failure !== undefined) throw failure
+    if (failure !== undefined) {
+      yield* this.#readRemote(leaves, await this.#othersThan(failure, first.digest, source), source)
+      return
+    }
+    let peers = await source.providers()
+    if (peers.length === 0) peers = await this.#deps.fetcher.findProviders(first.digest, source.signal)
+    yield* this.#readRemote(leaves, peers, source)
+  }
+
+  async *#readRemote(leaves: readonly FileLeaf[], peers: readonly PeerId[], source: Source): AsyncGenerator<LeafParts> {
     const digests = leaves.map((leaf) => leaf.digest)
     let index = 0
     const options = { ...this.#fetchOptions(source.signal), pooled: true }
-    for await (const block of this.#deps.fetcher.fetch(digests, providers, options)) {
+    for await (const block of this.#deps.fetcher.fetch(digests, peers, options)) {
       yield await this.#leafOf(leaves[index++] as FileLeaf, block, source)
     }
   }

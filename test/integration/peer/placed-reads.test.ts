@@ -30,7 +30,10 @@ interface Placed extends PutResult {
 async function placedAt(network: TestNetwork, at: TestPeer, bytes: number): Promise<Placed> {
   await vi.waitFor(async () => {
     for (const { peer } of network.peers) {
-      expect((await getLayout(peer.chain.reader))?.code).toEqual({ data: 2, parity: 2 })
+      const layout = await getLayout(peer.chain.reader)
+      expect(layout?.code).toEqual({ data: 2, parity: 2 })
+      // A table of fewer would move columns when the others are in it.
+      expect(layout?.institutions).toBe(network.peers.length)
     }
   }, WAIT)
   const account = await newAccount(at, 'storer')
