@@ -13,6 +13,7 @@ import { benchExecution } from './ledger-execution.ts'
 import { benchMemory } from './memory.ts'
 import { benchNetworkPut } from './network-put.ts'
 import { benchPut } from './put.ts'
+import { benchRepair } from './repair.ts'
 import { benchScale } from './scale.ts'
 import { benchSeal } from './seal.ts'
 import { benchState } from './state.ts'
@@ -23,6 +24,7 @@ const BENCHES: Readonly<Record<string, (options: { quick: boolean }) => Promise<
   get: benchGet,
   memory: benchMemory,
   'network-put': benchNetworkPut,
+  repair: benchRepair,
   failover: benchFailover,
   'degraded-get': benchDegradedGet,
   erasure: benchErasure,

@@ -23,6 +23,7 @@ export class ByteRate {
   readonly #sleep: (ms: number, signal: AbortSignal) => Promise<void>
   #tokens: number
   #atMs: number
+  #spentBytes = 0
 
   constructor(options: ByteRateOptions, deps: ByteRateDeps = {}) {
     this.#options = options
@@ -32,9 +33,15 @@ export class ByteRate {
     this.#atMs = this.#nowMs()
   }
 
+  /** All that has come so far. */
+  get spentBytes(): number {
+    return this.#spentBytes
+  }
+
   /** Bytes that have come. */
   spend(bytes: number): void {
     this.#refill()
+    this.#spentBytes += bytes
     this.#tokens -= bytes
   }
 

@@ -34,6 +34,7 @@ import type { ExtentRef } from '../domain/storage-state.ts'
 import type { Chain } from '../ledger/chain.ts'
 import { type Repair, compareRepairs } from '../shards/repair-order.ts'
 import type { Blocks } from '../store/blocks.ts'
+import type { ByteRate } from './byte-rate.ts'
 import { ColumnConfirms } from './column-confirms.ts'
 import type { ColumnMender } from './column-mender.ts'
 import type { InstitutionAccount } from './institution-account.ts'
@@ -48,6 +49,7 @@ export interface RepairerDeps {
   readonly ledger: LedgerRepairs
   readonly mender: ColumnMender
   readonly strays: StrayBlocks
+  readonly rate: Pick<ByteRate, 'spentBytes'>
   readonly log: Log
 }
 
@@ -60,6 +62,8 @@ export interface RepairerOptions {
 
 /** How far repair is. Of this peer alone, and of this life of the process. */
 export interface RepairStatus {
+  /** Whether all of the ledger was looked through: before that nothing is known. */
+  readonly looked: boolean
   /** That wait, or are under way. */
   readonly columns: number
   readonly extents: number
@@ -72,6 +76,8 @@ export interface RepairStatus {
   readonly minutesLeft?: number
   readonly mendedColumns: number
   readonly mendedBytes: number
+  /** What came over the network for it: a rebuilt shard takes as many as the code has data shards. */
+  readonly fetchedBytes: number
   /** Why some of it doesn't get on: codes, and how many columns. */
   readonly faults: Readonly<Record<string, number>>
   /** Damaged blocks beside the shards that no member has. */
@@ -105,6 +111,7 @@ export class Repairer {
   #version = ''
   /** When all of the ledger is looked through again, and when the own blocks are. */
   #allDueMs = 0
+  #hasLooked = false
   #ownDueMs = 0
   #damaged = 0
   #fetching = 0
@@ -161,6 +168,7 @@ export class Repairer {
     const seconds = (performance.now() - this.#busySinceMs) / 1_000
     const bytesPerSecond = this.#queue.size === 0 || seconds <= 0 ? 0 : Math.round(this.#busyBytes / seconds)
     return {
+      looked: this.#hasLooked,
       columns: this.#queue.size + this.#queue.unlisted,
       extents: extents.size,
       bytes,
@@ -169,6 +177,7 @@ export class Repairer {
       ...(bytesPerSecond === 0 ? {} : { minutesLeft: Math.ceil(bytes / bytesPerSecond / 60) }),
       mendedColumns: this.#mendedColumns,
       mendedBytes: this.#mendedBytes,
+      fetchedBytes: this.#deps.rate.spentBytes,
       faults,
       notFound: this.#deps.strays.notFound,
     }
@@ -227,6 +236,7 @@ export class Repairer {
     const { found, unlisted } = await collect(ledger.all({ checksOwn, signal }))
     const nowMs = performance.now()
     this.#queue.replace(found, nowMs, { keepsLost: !checksOwn, unlisted })
+    this.#hasLooked = true
     this.#allDueMs = nowMs + Math.max(REPAIR_LOOK_MS, (nowMs - startMs) * REPAIR_RECHECK_RATIO)
     if (checksOwn) {
       // While something is known to be damaged the list is worth another look soon; what it costs sets how soon.

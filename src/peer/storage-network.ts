@@ -109,7 +109,7 @@ function openRepairer(deps: StorageNetworkDeps, holder: ShardHolder, options: Pe
   const mender = new ColumnMender({ chain, store, holder, directory, extents, copies, rate, claim })
   const strays = new StrayBlocks({ store, fetcher, rate })
   const ledger = new LedgerRepairs({ chain, store, peer: self as PeerIdText, log })
-  return new Repairer({ chain, store, account, ledger, mender, strays, log })
+  return new Repairer({ chain, store, account, ledger, mender, strays, rate, log })
 }
 
 /** By the table that this peer's ledger has now. */

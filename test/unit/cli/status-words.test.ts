@@ -120,12 +120,14 @@ test('a peer that catches up says how, and how far it is', () => {
 test('repair says what is left, for how long, and what stands in the way; and nothing where nothing is', () => {
   const store = { damagedBlocks: 0 } as Parameters<typeof repairRows>[0]['store']
   const none = {
+    looked: true,
     columns: 0,
     extents: 0,
     bytes: 0,
     bytesPerSecond: 0,
     mendedColumns: 5,
     mendedBytes: 9,
+    fetchedBytes: 18,
     faults: {},
     notFound: 0,
   }
