@@ -345,6 +345,10 @@ export const HEDGE_TICK_MS = 50
 export const HEDGE_TICK_LATE_MS = 250
 /** A holder that was late, and gave nothing since, is asked last for so long. */
 export const HOLDER_LATE_MS = 10_000
+/** When too few holders are left, those that went away are waited for so long: a network that blinked dials again within that. */
+export const HOLDERS_RETURN_MS = P2P_REDIAL_MS_MAX
+/** How often they are asked again meanwhile. */
+export const HOLDERS_RETRY_MS = 250
 /** Blocks of a peer that its pace is taken from: the last seconds of a transfer. */
 export const PEER_PACE_SAMPLES = 64
 /** A bitswap session waits so long to hear who holds a block: the ledger is here, an extent map a round trip away. */

@@ -63,6 +63,11 @@ export class BlockLinks {
     return this.#links.get(peer.toString())?.provider.isLost === true
   }
 
+  /** Gives a peer that was given up another chance: the next want opens a new stream. */
+  forget(peer: PeerId): void {
+    if (this.isLost(peer)) this.#links.delete(peer.toString())
+  }
+
   /** Peers that let their oldest want wait for longer than `limitMs`, with what they owe; gives up those that are silent for too long. */
   waiting(
     nowMs: number,

@@ -9,7 +9,13 @@
  */
 import type { PeerId } from '@libp2p/interface'
 import { equals } from 'uint8arrays/equals'
-import { EXTENT_WINDOW_BYTES, HEDGE_TICK_LATE_MS, HEDGE_TICK_MS } from '../core/limits.ts'
+import {
+  EXTENT_WINDOW_BYTES,
+  HEDGE_TICK_LATE_MS,
+  HEDGE_TICK_MS,
+  HOLDERS_RETRY_MS,
+  HOLDERS_RETURN_MS,
+} from '../core/limits.ts'
 import type { Log } from '../core/ports.ts'
 import { RAW, digestCid, sha256 } from '../crypto/hash.ts'
 import type { ProviderFault } from '../p2p/block-fetch.ts'
@@ -81,6 +87,8 @@ class ExtentRead {
   readonly #open = new Set<StripeTask>()
   readonly #asked = new Map<number, Asked>()
   readonly #failures = new Map<string, string>()
+  /** Holders whose connection ended. */
+  readonly #gone = new Set<string>()
   readonly #tick: NodeJS.Timeout
   #nextTask = 0
   #nextWant = 0
@@ -132,11 +140,31 @@ class ExtentRead {
       this.#fill()
       const block = task.take(shard)
       if (block !== undefined) return block
-      if (task.isHopeless) throw this.#unavailable(task, shard)
+      if (task.isHopeless && !this.#mayStillCome(task)) throw this.#unavailable(task, shard)
       await new Promise<void>((resolve) => {
         this.#wake = resolve
       })
     }
+  }
+
+  /** Whether holders that went away may come back in time; asks those again that did. */
+  #mayStillCome(task: StripeTask): boolean {
+    const nowMs = performance.now()
+    task.hopelessSinceMs ??= nowMs
+    const gone = task.shards.flatMap((_, shard) => {
+      const peer = task.reasons.has(shard) ? undefined : this.#holderOf(task, shard)
+      return peer !== undefined && this.#gone.has(peer.toString()) ? [{ shard, peer }] : []
+    })
+    if (gone.length === 0 || nowMs - task.hopelessSinceMs > HOLDERS_RETURN_MS) return false
+    if (nowMs - task.retriedMs < HOLDERS_RETRY_MS) return true
+    task.retriedMs = nowMs
+    for (const { peer, shard } of gone) {
+      if (!this.#deps.history.isConnected(peer)) continue
+      this.#links.forget(peer)
+      task.read.again(shard)
+    }
+    this.#pump(task)
+    return true
   }
 
   readonly #notify = (): void => {
@@ -243,6 +271,8 @@ class ExtentRead {
     history.failed(peer, fault)
     log.warn({ fault }, 'a holder of shards failed')
     this.#failures.set(peer.toString(), lossText(fault))
+    if (fault.code === 'BLOCK_PROVIDER_GONE') this.#gone.add(peer.toString())
+    else this.#gone.delete(peer.toString())
     const tasks = new Set<StripeTask>()
     for (const want of wants) {
       const asked = this.#answered(want)

@@ -23,6 +23,9 @@ export class StripeTask {
   readonly here = new Set<number>()
   /** Why shards don't come. */
   readonly reasons = new Map<number, string>()
+  /** By `performance.now()`: since when too few holders are left, and when they were last asked again. */
+  hopelessSinceMs: number | undefined
+  retriedMs = 0
   readonly #data: number
   readonly #held = new Map<number, Held>()
   #isClosed = false

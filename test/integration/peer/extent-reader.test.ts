@@ -1,4 +1,5 @@
 // Holders are real hosts on real TCP, some in processes of their own; the ledger's part (who holds what) is given.
+import { multiaddr } from '@multiformats/multiaddr'
 import { expect, test } from 'vitest'
 import type { FetchedBlock } from '../../../src/p2p/block-provider.ts'
 import { type TestPeer, faultOf, membersOf, startPeer } from '../p2p/test-peer.ts'
@@ -89,6 +90,7 @@ const copyOf = (block: FetchedBlock): Uint8Array => Buffer.concat(block.parts)
 /** However busy the machine is, nobody is late. */
 const PATIENT = { bounds: { minMs: 60_000, firstMs: 60_000, maxMs: 60_000 } }
 
+const long: ExtentShape = { code: CODE, segments: 160, segmentBytes: 1024 * KIB }
 const small: ExtentShape = { code: CODE, segments: 4 * 6 + 3, segmentBytes: 100 * KIB }
 
 test('every segment comes in order from the holder of its column, and nobody else is asked', async () => {
@@ -184,7 +186,19 @@ test('with fewer than k holders the fault says how many are needed, whose are mi
   expect(missing).toMatch(/^h0, (not connected since \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|went away)/)
 }, 60_000)
 
-const long: ExtentShape = { code: CODE, segments: 160, segmentBytes: 1024 * KIB }
+test('holders that all went away at once and come back are asked again: the read goes on', async () => {
+  const extent = makeExtent(long)
+  await using holders = await startHolders(extent, long)
+  await using peer = await startReader()
+  const reader = await readerOf(peer, extent, holders.addresses)
+  const cut = (): void => {
+    for (const connection of peer.host.getConnections()) connection.abort(new Error('the network blinked'))
+    for (const address of holders.addresses) peer.host.dial(multiaddr(address)).catch(() => undefined)
+  }
+  const { bytes } = await readAll(reader, { block: 40, act: cut })
+  expect(bytes.equals(Buffer.concat(extent.segments))).toBe(true)
+}, 120_000)
+
 const STALL_MS_MAX = 2_000
 
 test('when m holders are killed at once, every byte comes, and nothing stands still for two seconds', async () => {
