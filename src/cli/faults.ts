@@ -37,6 +37,7 @@ export type CliFault =
   | { code: 'ADMIN_KEY_UNKNOWN'; file: string }
   | { code: 'VALIDATORS_CHANGE_NEEDED' }
   | { code: 'LAYOUT_OFFERS_NO_ROOM'; institution: string }
+  | { code: 'MEMBER_CHANGE_INVALID'; expected: string }
   | { code: 'INTERRUPTED' }
 export class CliError extends CodedError<CliFault> {}
 
@@ -256,6 +257,12 @@ export const cliFaults = {
     todo: 'Copy its id again, from "apotheca network layout"; with --with it is planned as one that joins.',
     http: 404,
     exit: EXIT.notFound,
+  },
+  MEMBER_CHANGE_INVALID: {
+    says: 'This is not one change of the members; expected {expected}.',
+    todo: 'See "apotheca network propose --help".',
+    http: 400,
+    exit: EXIT.usage,
   },
   INTERRUPTED: {
     says: 'Interrupted.',

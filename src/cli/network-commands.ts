@@ -1,4 +1,4 @@
-/** `network create | members | layout | leave`: the consortium, and what a change of it would move. */
+/** `network create | members | layout | leave | propose`: the consortium, and what a change of it would move. */
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { setTimeout as waitMs } from 'node:timers/promises'
 import { CodedError } from '../core/coded-error.ts'
@@ -6,9 +6,14 @@ import { type InstitutionId, parseInstitutionId } from '../core/ids.ts'
 import { LEAVE_LOOK_MS } from '../core/limits.ts'
 import { parseSize } from '../core/size.ts'
 import type { ChangedAnswer, LayoutAnswer, LeaveAnswer, MembersAnswer } from '../gateway/network-routes.ts'
+import type { ValidatorsAnswer } from '../gateway/validator-routes.ts'
+import { adminOf } from './admin-key.ts'
+import { durationArgument } from './duration.ts'
 import type { OfferChange } from './layout-plan.ts'
 import { columns, print } from './output.ts'
 import { run, withPeer } from './session.ts'
+import { submitTx } from './submit.ts'
+import { reportVoice } from './validator-commands.ts'
 
 const WITH_PATTERN = /^([^=@]+)=([^=@]+)(?:@([a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?))?$/
 const CAPACITY_PATTERN = /^([^=@]+)=([^=@]+)$/
@@ -19,6 +24,7 @@ export function networkCommands(program: Command): void {
   membersCommand(network)
   layoutCommand(network)
   leaveCommand(network)
+  proposeCommand(network)
 }
 
 function membersCommand(network: Command): void {
@@ -108,6 +114,58 @@ function leaveCommand(network: Command): void {
         }
         const rows = isStaying ? stayRows(answer, changed.length) : leaveRows(answer, changed.length)
         print(options.json, { ...answer, changed }, rows)
+      }),
+    )
+}
+
+interface ProposeFlags {
+  readonly admit?: string
+  readonly name?: string
+  readonly role?: string
+  readonly addPeer?: string
+  readonly removePeer?: string
+  readonly remove?: string
+  readonly for: number
+  readonly adminKey: string
+}
+
+function proposeCommand(network: Command): void {
+  network
+    .command('propose')
+    .summary('propose to admit or remove an institution, or a peer of one')
+    .description(
+      'Proposes one change of the members. It is in force with the approval that makes more than two thirds of the institutions; the ' +
+        'others approve it with "validators approve".',
+    )
+    .option('--admit <identity.json>', 'admit the institution whose peer made this file')
+    .option('--name <name>', 'with --admit: its name, for people')
+    .option('--role <role>', 'with --admit: what it is, such as hospital')
+    .option('--add-peer <institution=id>', 'let a further peer of an institution in')
+    .option('--remove-peer <institution=id>', 'let a peer in no more')
+    .option('--remove <institution>', 'end the membership of an institution')
+    .addOption(
+      new Option('--for <time>', 'how long it may be approved, such as 12h, 30d')
+        .argParser(durationArgument)
+        .default(durationArgument('7d'), '7d'),
+    )
+    .requiredOption('--admin-key <file>', 'admin-key.json of the institution that proposes')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  apotheca network propose --admit clinic.json --name "Clinic G" --role hospital --admin-key admin-key.json\n' +
+        '  apotheca network propose --remove lab-c --admin-key admin-key.json',
+    )
+    .action(async (given: ProposeFlags, command: Command) =>
+      withPeer(command, async ({ client, options, signal }) => {
+        const { memberChangeOf } = await import('./member-change.ts')
+        const member = await memberChangeOf(given)
+        const { draftMembershipPropose } = await import('../domain/membership.ts')
+        const admin = await adminOf(client, options, given.adminKey, signal)
+        const { base, blockTimeMs } = await client.get<ValidatorsAnswer>('/api/v1/validators', { signal })
+        const expiresMs = Math.max(blockTimeMs, Date.now()) + given.for
+        const draft = draftMembershipPropose({ base, changes: [], member, expiresMs })
+        const account = { id: admin.institution.account, openSigner: admin.openSigner }
+        const { height, tx } = await submitTx(client, account, draft, { signal })
+        await reportVoice(client, { json: options.json, signal, proposal: tx, by: admin.institution.id, height })
       }),
     )
 }

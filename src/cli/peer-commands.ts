@@ -55,6 +55,7 @@ export function peerCommands(program: Command): void {
         print(options.json, status, [
           ['institution', `${status.institution}${status.validator ? ', validator' : ''} of ${status.network}`],
           ['peer', status.peerId],
+          ...(status.admitted ? [] : [['waits', 'to be admitted: the ledger does not name this peer'] as const]),
           ['account', status.account],
           ['chain', status.chain],
           ...ledgerRows(status, Date.now()),

@@ -100,7 +100,7 @@ function proposeCommand(validators: Command): void {
         })
         const account = { id: admin.institution.account, openSigner: admin.openSigner }
         const { height, tx } = await submitTx(client, account, draft, { signal })
-        await report(client, { json: options.json, signal, proposal: tx, by: admin.institution.id, height })
+        await reportVoice(client, { json: options.json, signal, proposal: tx, by: admin.institution.id, height })
       }),
     )
 }
@@ -121,13 +121,13 @@ function approveCommand(validators: Command): void {
         const admin = await adminOf(client, options, given.adminKey, signal)
         const account = { id: admin.institution.account, openSigner: admin.openSigner }
         const { height } = await submitTx(client, account, draftMembershipApprove({ proposal }), { signal })
-        await report(client, { json: options.json, signal, proposal, by: admin.institution.id, height })
+        await reportVoice(client, { json: options.json, signal, proposal, by: admin.institution.id, height })
       }),
     )
 }
 
 /** Says how the proposal stands after this institution's voice. */
-async function report(
+export async function reportVoice(
   client: ApiClient,
   given: { json: boolean; signal: AbortSignal; proposal: TxId; by: InstitutionId; height: number },
 ): Promise<void> {

@@ -1,6 +1,7 @@
 /** `validators` in words: who votes, what waits, which keys are suspended, and what a proposal changes. */
 import { toString } from 'uint8arrays/to-string'
 import type { ValidatorChange } from '../domain/validator-plan.ts'
+import type { MemberChange } from '../domain/member-changes.ts'
 import type { ProposalAnswer, ValidatorsAnswer } from '../gateway/validator-routes.ts'
 import { columns, timeText } from './output.ts'
 
@@ -39,7 +40,8 @@ export function validatorsText(answer: ValidatorsAnswer): string {
       one.id,
       one.by,
       one.state === 'open' ? `${one.approvals.length} of ${approvalsNeeded}` : one.state,
-      one.changes.map(shortText).join(', ') || 'end the epoch',
+      [...(one.member === undefined ? [] : [memberText(one.member)]), ...one.changes.map(shortText)].join(', ') ||
+        'end the epoch',
     ])
     blocks.push(columns(['proposal', 'by', 'approved', 'changes'], rows))
   }
@@ -53,10 +55,15 @@ export function proposalRows(proposal: ProposalAnswer): Row[] {
   return [
     ['proposal', id],
     ['by', by],
+    ...(proposal.member === undefined ? [] : [['member', memberText(proposal.member)] as const]),
     ...(changes.length === 0 ? [] : [['changes', changes.map(changeText).join(`\n${' '.repeat(10)}`)] as const]),
     [
       'in force',
-      now === true ? 'as soon as it is approved: it ends the epoch' : 'from the next epoch after its approval',
+      proposal.member !== undefined && changes.length === 0
+        ? 'with the last approval'
+        : now === true
+          ? 'as soon as it is approved: it ends the epoch'
+          : 'from the next epoch after its approval',
     ],
     ['approved', `${approvals.length} of ${approvalsNeeded} needed: ${approvals.join(', ')}`],
     ['missing', `${missing} of: ${others.join(', ')}`],
@@ -83,6 +90,15 @@ function changeText(change: ValidatorChange): string {
   return change.kind === 'remove'
     ? `remove ${change.institution}`
     : `${change.kind} ${change.institution} = ${keyText(change.key)}`
+}
+
+function memberText(change: MemberChange): string {
+  const { institution, kind } = change
+  if (kind === 'admit') {
+    const { name, peers, role } = change.admitted
+    return `admit ${institution} (${name}, ${role}) with ${peers.join(', ')}`
+  }
+  return kind === 'remove' ? `remove the institution ${institution}` : `${kind} ${institution} = ${change.peer}`
 }
 
 const shortText = ({ institution, kind }: ValidatorChange): string => `${kind} ${institution}`

@@ -137,6 +137,17 @@ export function checkPublicKey(publicKey: Uint8Array): void {
   }
 }
 
+/** Whether `checkPublicKey` has nothing against it. */
+export function isPublicKey(publicKey: Uint8Array): boolean {
+  try {
+    checkPublicKey(publicKey)
+    return true
+  } catch (error) {
+    if (!(error instanceof SignatureError)) throw error
+    return false
+  }
+}
+
 /** The bytes that a signer signs. */
 export function signedBytes(type: MessageType, chain: ChainId, message: Uint8Array): Uint8Array {
   return concat([utf8.encode(`apotheca/${type}/1${chain}`), message])

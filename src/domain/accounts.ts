@@ -8,8 +8,8 @@
  * @see docs/spec/accounts.md; docs/decisions/0034-account-creation.md
  */
 import { type AccountId, type InstitutionId, idHash } from '../core/ids.ts'
-import { ACCOUNT_KEYS_MAX } from '../core/limits.ts'
-import { type Decoder, list, literal, object, text } from '../core/schema.ts'
+import { ACCOUNT_KEYS_MAX, INSTITUTION_PEERS_MAX } from '../core/limits.ts'
+import { type Decoder, list, literal, object, optional, text } from '../core/schema.ts'
 import { encryptionPublicKey } from '../crypto/envelope.ts'
 import { SignatureError, checkPublicKey } from '../crypto/signatures.ts'
 import { type AccountKeys, accountIdOfKeys } from '../ledger/account-keys.ts'
@@ -19,6 +19,7 @@ import {
   institutionId,
   peerIdKey,
   peerIdOfKey,
+  peerIdText,
   signingKey,
   timeMs,
 } from '../ledger/fields.ts'
@@ -65,6 +66,8 @@ export interface Institution {
   readonly role: InstitutionRole
   readonly adminKey: Uint8Array
   readonly account: AccountId
+  /** Peers that came after the genesis. */
+  readonly added?: readonly PeerIdText[]
 }
 
 export interface AccountCreate extends AccountKeys {
@@ -90,6 +93,9 @@ const storedInstitution = object({
   role: literal(...INSTITUTION_ROLES),
   adminKey: signingKey,
   account: accountId,
+  added: optional(list(peerIdText, 0, INSTITUTION_PEERS_MAX)),
+  /** Block time at which it was removed: its id is never given again. */
+  removedMs: optional(timeMs),
 })
 const accountCreate: Decoder<AccountCreate> = object({
   kind: literal('person'),
@@ -107,31 +113,48 @@ export async function getAccount(view: StateView, id: AccountId): Promise<Accoun
   return value === undefined ? undefined : { id, ...storedAccount(value, 'account') }
 }
 
+/** A member institution; `undefined` for one that was removed, too. */
 export async function getInstitution(view: StateView, id: InstitutionId): Promise<Institution | undefined> {
   const value = await view.get(INSTITUTION_NAMESPACE, utf8.encode(id))
-  return value === undefined ? undefined : { id, ...storedInstitution(value, 'institution') }
+  return value === undefined ? undefined : memberOf(id, value)
+}
+
+/** Whether it is, or ever was, a member. */
+export async function isInstitutionKnown(view: StateView, id: InstitutionId): Promise<boolean> {
+  return (await view.get(INSTITUTION_NAMESPACE, utf8.encode(id))) !== undefined
 }
 
 /** All member institutions, by id. */
 export async function* listInstitutions(reader: StateReader, options?: ListOptions): AsyncGenerator<Institution> {
   const name = new TextDecoder()
   for await (const { key, value } of reader.list(INSTITUTION_NAMESPACE, new Uint8Array(0), options)) {
-    yield { id: institutionId(name.decode(key), 'institution.id'), ...storedInstitution(value, 'institution') }
+    const institution = memberOf(institutionId(name.decode(key), 'institution.id'), value)
+    if (institution !== undefined) yield institution
   }
+}
+
+function memberOf(id: InstitutionId, value: unknown): Institution | undefined {
+  const { removedMs, ...institution } = storedInstitution(value, 'institution')
+  return removedMs === undefined ? { id, ...institution } : undefined
 }
 
 /** The institution whose peer this is; `undefined`: no member's. */
 export async function getPeerInstitution(view: StateView, peer: PeerIdText): Promise<InstitutionId | undefined> {
   const value = await view.get(MEMBER_PEER_NAMESPACE, peerIdKey(peer))
-  return value === undefined ? undefined : institutionId(value, 'member-peer')
+  if (value === undefined) return undefined
+  const institution = institutionId(value, 'member-peer')
+  return (await getInstitution(view, institution)) === undefined ? undefined : institution
 }
 
 /** The peers of all members, by key. */
 export async function* listMemberPeers(
   reader: StateReader,
 ): AsyncGenerator<{ readonly peer: PeerIdText; readonly institution: InstitutionId }> {
+  const members = new Set<string>()
+  for await (const { id } of listInstitutions(reader)) members.add(id)
   for await (const { key, value } of reader.list(MEMBER_PEER_NAMESPACE, new Uint8Array(0))) {
-    yield { peer: peerIdOfKey(key), institution: institutionId(value, 'member-peer') }
+    const institution = institutionId(value, 'member-peer')
+    if (members.has(institution)) yield { peer: peerIdOfKey(key), institution }
   }
 }
 
@@ -150,7 +173,8 @@ export const accountDirectory: AccountDirectory = {
   hasInstitution: async (view, id) => (await getInstitution(view, id)) !== undefined,
 }
 
-export const accountsMachine: StateMachine = {
+/** A part of the membership machine, which writes to the same namespaces when members come and go. */
+export const accountsPart: Required<Pick<StateMachine, 'namespaces' | 'types' | 'genesis'>> = {
   namespaces: [ACCOUNT_NAMESPACE, INSTITUTION_NAMESPACE, MEMBER_PEER_NAMESPACE],
   types: {
     [ACCOUNT_CREATE]: txType({
@@ -210,7 +234,12 @@ function genesisChanges(genesis: Genesis): StateChange[] {
   })
 }
 
-function accountChange(account: Account): StateChange {
+export function institutionChange(institution: Institution & { readonly removedMs?: number }): StateChange {
+  const { id, ...value } = institution
+  return { namespace: INSTITUTION_NAMESPACE, key: utf8.encode(id), value }
+}
+
+export function accountChange(account: Account): StateChange {
   const { id, keys, kind, org } = account
   return { namespace: ACCOUNT_NAMESPACE, key: idHash(id), value: { kind, org, keys } }
 }

@@ -2,6 +2,7 @@ import { EXIT, type FaultInfo } from '../core/coded-error.ts'
 import type { AccountFault } from './accounts.ts'
 import type { EvidenceFault } from './evidence.ts'
 import type { ConsentFault } from './grants.ts'
+import type { MemberFault } from './member-changes.ts'
 import type { MembershipFault } from './membership.ts'
 import type { PlacementFault } from './placement-table.ts'
 import type { RecordFault } from './records.ts'
@@ -9,7 +10,7 @@ import { storageFaults } from './storage-faults.ts'
 
 /** Every code that this folder's rules can answer with; a code without a row, or a row without a code, doesn't compile. */
 type Code =
-  | (AccountFault | ConsentFault | EvidenceFault | MembershipFault | PlacementFault | RecordFault)['code']
+  | (AccountFault | ConsentFault | EvidenceFault | MemberFault | MembershipFault | PlacementFault | RecordFault)['code']
   | keyof typeof storageFaults
 
 export const domainFaults = {
@@ -102,6 +103,60 @@ export const domainFaults = {
     todo: 'Approve again after the next epochs.',
     http: 409,
     exit: EXIT.capacity,
+  },
+  MEMBER_INSTITUTION_EXISTS: {
+    says: 'The institution {institution} is, or once was, a member.',
+    todo: 'Choose another id: an id is never given twice.',
+    http: 409,
+    exit: EXIT.conflict,
+  },
+  MEMBER_INSTITUTION_UNKNOWN: {
+    says: 'The institution {institution} is no member.',
+    todo: 'Copy its id again, from "apotheca network members".',
+    http: 404,
+    exit: EXIT.notFound,
+  },
+  MEMBER_INSTITUTIONS_FULL: {
+    says: 'There are {institutionsMax} institutions already, and no more can be.',
+    todo: 'Remove one that has left.',
+    http: 409,
+    exit: EXIT.capacity,
+  },
+  MEMBER_KEY_INVALID: {
+    says: 'The {key} key of the institution or peer is no usable key.',
+    todo: 'Take the keys from the identity.json of its peer.',
+    http: 400,
+    exit: EXIT.usage,
+  },
+  MEMBER_KEY_USED: {
+    says: 'The {key} key is used already: every institution has its own keys, each for one purpose.',
+    todo: 'Make new keys with "apotheca peer init".',
+    http: 409,
+    exit: EXIT.conflict,
+  },
+  MEMBER_PEER_EXISTS: {
+    says: 'The peer {peer} belongs to {institution} already.',
+    todo: 'Remove it there first, or make another with "apotheca peer init".',
+    http: 409,
+    exit: EXIT.conflict,
+  },
+  MEMBER_PEER_UNKNOWN: {
+    says: 'The peer {peer} does not belong to {institution}.',
+    todo: 'Copy its id again, from "apotheca network members".',
+    http: 404,
+    exit: EXIT.notFound,
+  },
+  MEMBER_PEERS_FULL: {
+    says: 'Already {peersMax} peers of {institution} came after its founding, and no more can.',
+    todo: 'Remove one that is not used.',
+    http: 409,
+    exit: EXIT.capacity,
+  },
+  MEMBER_LAST_VALIDATOR: {
+    says: 'Nobody but {institution} validates: without it no block would ever follow.',
+    todo: 'Let another institution validate first, with "apotheca validators propose".',
+    http: 409,
+    exit: EXIT.conflict,
   },
   EVIDENCE_EPOCH_UNKNOWN: {
     says: 'The votes are of epoch {epoch}, whose validators are not kept, or not known yet.',

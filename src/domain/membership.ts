@@ -19,7 +19,7 @@ import {
   MEMBERSHIP_QUEUE_MAX,
 } from '../core/limits.ts'
 import { type Decoder, boolean, integer, list, object, optional, shapeFault } from '../core/schema.ts'
-import { SignatureError, checkPublicKey } from '../crypto/signatures.ts'
+import { isPublicKey } from '../crypto/signatures.ts'
 import { institutionId, timeMs, txId } from '../ledger/fields.ts'
 import type { Genesis } from '../ledger/genesis.ts'
 import {
@@ -36,7 +36,8 @@ import {
 import type { StateChange, StateView } from '../ledger/state.ts'
 import type { DraftTx } from '../ledger/transaction.ts'
 import { sameValidators } from '../ledger/validators.ts'
-import { getInstitution } from './accounts.ts'
+import { accountsPart, getInstitution } from './accounts.ts'
+import { type MemberChange, type MemberFault, memberChange, memberStep } from './member-changes.ts'
 import { type ValidatorChange, planValidators, withChange } from './validator-plan.ts'
 import {
   EARLY_KEY,
@@ -71,6 +72,8 @@ export interface MembershipPropose {
   readonly base: number
   /** In the order they should come into force; may be none where the epoch is only to end early. */
   readonly changes: readonly ValidatorChange[]
+  /** In force with the block of the last approval. */
+  readonly member?: MemberChange
   /** End the epoch with the block after the approval. */
   readonly now?: boolean
   /** Block time from which approvals don't count any more. */
@@ -107,13 +110,16 @@ const utf8 = new TextEncoder()
 const proposeFields = {
   base: integer(0),
   changes: list(validatorChange, 0, MEMBERSHIP_CHANGES_MAX),
+  member: optional(memberChange),
   now: optional(boolean),
   expiresMs: timeMs,
 } as const
 const anyPropose = object(proposeFields)
 const propose: Decoder<MembershipPropose> = (value, path) => {
   const given = anyPropose(value, path)
-  if (given.changes.length === 0 && given.now !== true) throw shapeFault(`${path}.changes`, 'a change, or now')
+  if (given.changes.length === 0 && given.member === undefined && given.now !== true) {
+    throw shapeFault(`${path}.changes`, 'a change, or now')
+  }
   return given
 }
 const approve: Decoder<MembershipApprove> = object({ proposal: txId })
@@ -124,12 +130,19 @@ const stored: Decoder<MembershipProposal> = object({
 })
 
 export const membershipMachine: StateMachine = {
-  namespaces: [MEMBERSHIP_NAMESPACE, VALIDATORS_NAMESPACE, PROPOSAL_NAMESPACE, OPEN_NAMESPACE],
+  namespaces: [
+    ...accountsPart.namespaces,
+    MEMBERSHIP_NAMESPACE,
+    VALIDATORS_NAMESPACE,
+    PROPOSAL_NAMESPACE,
+    OPEN_NAMESPACE,
+  ],
   types: {
+    ...accountsPart.types,
     [PROPOSE]: txType({ lane: URGENT_LANE, payload: propose, signers: adminSigner, apply: applyPropose }),
     [APPROVE]: txType({ lane: URGENT_LANE, payload: approve, signers: adminSigner, apply: applyApprove }),
   },
-  genesis: genesisChanges,
+  genesis: (genesis) => [...accountsPart.genesis(genesis), ...genesisChanges(genesis)],
   epochEnd,
 }
 
@@ -174,7 +187,7 @@ async function applyPropose(
   view: StateView,
   tx: Tx<MembershipPropose>,
   block: BlockContext,
-): Promise<Step<MembershipFault>> {
+): Promise<Step<MemberFault | MembershipFault>> {
   const { org, payload } = tx
   const { expiresMs } = payload
   const latestMs = block.timeMs + MEMBERSHIP_PERIOD_MS_MAX
@@ -186,7 +199,7 @@ async function applyPropose(
   const replaced: StateChange[] =
     before instanceof Uint8Array ? [{ namespace: PROPOSAL_NAMESPACE, key: before, value: undefined }] : []
   const proposal: MembershipProposal = { ...payload, by: org, approvals: [org] }
-  const step = await afterApproval(view, tx.hash, proposal)
+  const step = await afterApproval(view, tx.hash, proposal, block)
   return step.ok ? accept([...replaced, ...step.changes]) : step
 }
 
@@ -194,14 +207,14 @@ async function applyApprove(
   view: StateView,
   tx: Tx<MembershipApprove>,
   block: BlockContext,
-): Promise<Step<MembershipFault>> {
+): Promise<Step<MemberFault | MembershipFault>> {
   const { org, payload } = tx
   const proposal = await getMembershipProposal(view, payload.proposal)
   if (proposal === undefined) return refuse({ code: 'MEMBERSHIP_PROPOSAL_UNKNOWN', proposal: payload.proposal })
   const stale = staleFault(proposal, await getRoster(view), block)
   if (stale !== undefined) return refuse(stale)
   if (proposal.approvals.includes(org)) return refuse({ code: 'MEMBERSHIP_APPROVED_ALREADY', institution: org })
-  return afterApproval(view, idHash(payload.proposal), { ...proposal, approvals: [...proposal.approvals, org] })
+  return afterApproval(view, idHash(payload.proposal), { ...proposal, approvals: [...proposal.approvals, org] }, block)
 }
 
 function staleFault(proposal: MembershipPropose, roster: Roster, block: BlockContext): MembershipFault | undefined {
@@ -224,7 +237,7 @@ async function changesFault(
       return { code: 'MEMBERSHIP_INSTITUTION_UNKNOWN', institution }
     }
     if (change.kind !== 'remove') {
-      if (!isUsable(change.key)) return { code: 'MEMBERSHIP_KEY_INVALID', index }
+      if (!isPublicKey(change.key)) return { code: 'MEMBERSHIP_KEY_INVALID', index }
       if ((await getSuspension(view, change.key)) !== undefined) {
         return { code: 'MEMBERSHIP_KEY_SUSPENDED', index, institution }
       }
@@ -236,41 +249,55 @@ async function changesFault(
   return undefined
 }
 
-function isUsable(key: Uint8Array): boolean {
-  try {
-    checkPublicKey(key)
-    return true
-  } catch (error) {
-    if (!(error instanceof SignatureError)) throw error
-    return false
-  }
-}
-
-/** Keeps the proposal, or, with more than two thirds of the institutions behind it, puts its changes into the queue. */
+/** Keeps the proposal, or, with more than two thirds of the institutions behind it, does what it says. */
 async function afterApproval(
   view: StateView,
   hash: Uint8Array,
   proposal: MembershipProposal,
-): Promise<Step<MembershipFault>> {
+  block: BlockContext,
+): Promise<Step<MemberFault | MembershipFault>> {
   const open = { namespace: OPEN_NAMESPACE, key: utf8.encode(proposal.by) }
   const record = { namespace: PROPOSAL_NAMESPACE, key: hash }
-  if (proposal.approvals.length < approvalsNeeded((await memberIds(view)).length)) {
+  const { changes, member } = proposal
+  // Asked again with the last approval: others may have come and gone since the first.
+  const step = member === undefined ? { changes: [] } : await memberStep(view, member, block)
+  if ('code' in step) return refuse(step)
+  const members = await memberIds(view)
+  // Who was removed has no voice any more.
+  const voices = proposal.approvals.filter((one) => members.includes(one))
+  if (voices.length < approvalsNeeded(members.length)) {
     return accept([
       { ...record, value: proposal },
       { ...open, value: hash },
     ])
   }
-  const queue = [...(await approvedChanges(view)), ...proposal.changes]
+  const before = await approvedChanges(view)
+  const leaving = member?.kind === 'remove' ? await seatOf(view, member.institution, [...before, ...changes]) : []
+  const queue = [...before, ...changes, ...leaving]
   if (queue.length > MEMBERSHIP_QUEUE_MAX) {
-    const waiting = queue.length - proposal.changes.length
-    return refuse({ code: 'MEMBERSHIP_QUEUE_FULL', waiting, waitingMax: MEMBERSHIP_QUEUE_MAX })
+    return refuse({ code: 'MEMBERSHIP_QUEUE_FULL', waiting: before.length, waitingMax: MEMBERSHIP_QUEUE_MAX })
   }
   return accept([
     { ...record, value: undefined },
     { ...open, value: undefined },
-    { namespace: MEMBERSHIP_NAMESPACE, key: QUEUE_KEY, value: queue },
+    ...(member === undefined || queue.length > before.length
+      ? [{ namespace: MEMBERSHIP_NAMESPACE, key: QUEUE_KEY, value: queue }]
+      : []),
     ...(proposal.now === true ? [{ namespace: MEMBERSHIP_NAMESPACE, key: EARLY_KEY, value: true }] : []),
+    ...step.changes,
   ])
+}
+
+/** What takes the validator's seat from an institution, where it has one or is about to get one. */
+async function seatOf(
+  view: StateView,
+  institution: InstitutionId,
+  coming: readonly ValidatorChange[],
+): Promise<readonly ValidatorChange[]> {
+  const { validators } = await getRoster(view)
+  return [...validators, ...coming].some((one) => one.institution === institution)
+    ? [{ kind: 'remove', institution }]
+    : []
 }
 
 /** Ends the epoch at every 1,000th block, and with the block after an approved `now`; says who votes next. */

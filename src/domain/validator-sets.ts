@@ -15,13 +15,15 @@ import type { ValidatorChange } from './validator-plan.ts'
 
 /** Key = epoch, 8 bytes: who votes in it. */
 export const VALIDATORS_NAMESPACE = 'validators'
-/** Keys: `members`, `roster`, `queue`, `early`. */
+/** Keys: `members`, `changed`, `roster`, `queue`, `early`. */
 export const MEMBERSHIP_NAMESPACE = 'membership'
 /** Key = consensus key, 32 bytes. */
 export const SUSPENDED_NAMESPACE = 'suspended'
 
 const utf8 = new TextEncoder()
 export const MEMBERS_KEY: Uint8Array = utf8.encode('members')
+/** Height of the block that changed institutions or their peers last; absent: none did. */
+export const MEMBERS_CHANGED_KEY: Uint8Array = utf8.encode('changed')
 export const ROSTER_KEY: Uint8Array = utf8.encode('roster')
 export const QUEUE_KEY: Uint8Array = utf8.encode('queue')
 /** There (true) while the next block must be the last of its epoch. */
@@ -90,6 +92,11 @@ export async function approvedChanges(view: StateView): Promise<readonly Validat
 /** All institutions, validators or not: each has one voice in membership. */
 export async function memberIds(view: StateView): Promise<readonly InstitutionId[]> {
   return members(await view.get(MEMBERSHIP_NAMESPACE, MEMBERS_KEY), 'members')
+}
+
+/** The block that changed institutions or their peers last; 0: the genesis. */
+export async function membersChangedAt(view: StateView): Promise<number> {
+  return integer(0)((await view.get(MEMBERSHIP_NAMESPACE, MEMBERS_CHANGED_KEY)) ?? 0, 'membership.changed')
 }
 
 /** Approvals that put a proposal in force: more than two thirds of the institutions. */

@@ -16,6 +16,7 @@ import { Mempool } from '../ledger/mempool.ts'
 import { BlockServer } from '../p2p/block-server.ts'
 import { type P2pHost, startHost } from '../p2p/host.ts'
 import { MemberDialer } from '../p2p/member-dialer.ts'
+import { dropStrangers } from '../p2p/member-gate.ts'
 import { type Blocks, RemoveCapability } from '../store/blocks.ts'
 import type { LevelStore } from '../store/level-store.ts'
 import { PrefixStore } from '../store/prefix-store.ts'
@@ -35,6 +36,7 @@ import { InstitutionAccount } from './institution-account.ts'
 import { LedgerBlocks } from './ledger-blocks.ts'
 import { LedgerDatabase } from './ledger-database.ts'
 import { LedgerNode, type LedgerNodeDeps } from './ledger-node.ts'
+import { MemberSet } from './member-set.ts'
 import { ObjectService } from './objects.ts'
 import { openBlocks } from './open-blocks.ts'
 import { openContent } from './open-content.ts'
@@ -85,7 +87,7 @@ async function openAll(
   closers: (() => Promise<void>)[],
   close: () => Promise<void>,
 ): Promise<Peer> {
-  const { clock, log } = deps
+  const { clock, log, onFailure } = deps
   // The database is opened first: it is the lock on the data folder.
   let freeRoom = async (): Promise<boolean> => false
   const onDiskFull = async (): Promise<boolean> => freeRoom()
@@ -103,8 +105,9 @@ async function openAll(
   const mempool = new Mempool()
   const opened = await openLedger(config, { clock, log, mempool, onDiskFull }, state, closers)
   const { chain } = opened
-  checkMember(chain, config, identity)
-  const host = await openHost(config, chain, identity, log)
+  const members = await MemberSet.open({ chain, log })
+  closers.push(async () => members.stop())
+  const host = await openHost(config, members, identity, log)
   closers.push(async () => host.stop())
 
   const journal = await UploadJournal.open({ log, onDiskFull }, { dir: join(config.dataDir, 'uploads') })
@@ -125,11 +128,12 @@ async function openAll(
   await blocks.start()
   closers.push(async () => blocks.stop())
 
-  const { onFailure } = deps
-  const ledger = new LedgerNode({ ...opened, mempool, host, content, store, onFailure, clock, log }, deps.catchUp)
+  const ledgerDeps = { ...opened, members, mempool, host, content, store, onFailure, clock, log }
+  const ledger = new LedgerNode(ledgerDeps, deps.catchUp)
   await ledger.start()
   closers.push(async () => ledger.stop())
-  const validator = await startValidator(config, deps, { chain, mempool, ledger, identity, host, state }, closers)
+  const voting = { chain, members, mempool, ledger, identity, host, state }
+  const validator = await startValidator(config, deps, voting, closers)
   const { institution } = config
   const account = new InstitutionAccount({ chain, node: ledger, account: identity.account, institution, clock })
   const networkDeps = { chain, host, store, state, identity, account, directory, history, claim, clock, log }
@@ -142,8 +146,7 @@ async function openAll(
   const holdings = { store, capability, staged, placements, uploads, fresh, recent, objects, pins }
   const collector = startCollector({ ...holdings, chain, ledger, identity, account, institution, state, log }, closers)
 
-  const dialer = new MemberDialer({ host, log }, { addresses: config.members.map((member) => member.address) })
-  dialer.start()
+  const dialer = startDialer(config, { host, members, log })
   closers.push(async () => dialer.stop())
   const scrubs = new ScrubSchedule({ store, state: new PrefixStore(state, 'scrub/'), clock, log }, config.store)
   scrubs.start()
@@ -152,7 +155,7 @@ async function openAll(
   bitswap.start()
   closers.push(async () => bitswap.stop())
   const consensus = (): ReturnType<Validator['status']> => validator.status()
-  const ledgerParts = { chain, mempool, ledger, consensus, account, placements, repairer }
+  const ledgerParts = { chain, members, mempool, ledger, consensus, account, placements, repairer }
   const parts = { ...ledgerParts, collector, pins, store, ...reads, uploads, fresh, objects, cars, host, dialer }
   return { institution, identity, ...parts, close }
 }
@@ -230,35 +233,53 @@ async function readGenesis(file: string): Promise<Uint8Array> {
   return encodeGenesis(parseGenesisJson(text))
 }
 
-/** A peer under another institution's name, or with keys that the genesis doesn't know, would only be refused by all. */
-function checkMember(chain: Chain, config: PeerConfig, identity: Identity): void {
-  const { institution } = config
-  const entry = chain.genesis.institutions.find((one) => one.id === institution)
-  if (entry?.peers.some((peer) => String(peer) === identity.peerId) !== true) {
-    throw new PeerError({ code: 'IDENTITY_NOT_MEMBER', institution })
+async function openHost(config: PeerConfig, members: MemberSet, identity: Identity, log: Log): Promise<P2pHost> {
+  if (members.institutions.get(identity.peerId) !== config.institution) {
+    log.warn(
+      { peer: identity.peerId, institution: config.institution },
+      'this peer waits to be admitted: no member yet',
+    )
   }
-}
-
-async function openHost(config: PeerConfig, chain: Chain, identity: Identity, log: Log): Promise<P2pHost> {
-  const members = new Set(chain.genesis.institutions.flatMap((institution) => institution.peers.map(String)))
   return startHost({
     privateKey: identity.peerSeed,
     listen: config.listen,
     announce: config.announce,
-    members: () => members,
+    members: () => members.peers,
     encrypters: config.encrypters,
     log,
   })
+}
+
+/** Dials the members that the config names, and again whenever the ledger's members change. */
+function startDialer(
+  config: PeerConfig,
+  { host, log, members }: { readonly host: P2pHost; readonly members: MemberSet; readonly log: Log },
+): MemberDialer {
+  const dialer = new MemberDialer({ host, log }, { addresses: config.members.map((member) => member.address) })
+  members.onChange(() => {
+    for (const peer of dropStrangers(host, () => members.peers)) log.info({ peer }, 'disconnected: no member any more')
+    dialer.hurry()
+  })
+  dialer.start()
+  return dialer
 }
 
 /** Validates, where the ledger names this institution's consensus key now or later. */
 async function startValidator(
   config: PeerConfig,
   deps: ComposeDeps,
-  parts: { chain: Chain; mempool: Mempool; ledger: LedgerNode; identity: Identity; host: P2pHost; state: LevelStore },
+  parts: {
+    chain: Chain
+    members: MemberSet
+    mempool: Mempool
+    ledger: LedgerNode
+    identity: Identity
+    host: P2pHost
+    state: LevelStore
+  },
   closers: (() => Promise<void>)[],
 ): Promise<Validator> {
-  const { chain, host, identity, ledger, mempool, state } = parts
+  const { chain, host, identity, ledger, members, mempool, state } = parts
   const { institution } = config
   const { clock, log, onFailure } = deps
   const { account } = identity
@@ -266,6 +287,7 @@ async function startValidator(
   const validator = new Validator(
     {
       chain,
+      members,
       mempool,
       host,
       node: ledger,

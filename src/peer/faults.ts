@@ -59,7 +59,6 @@ export type PeerFault =
   | { code: 'ATTEST_TYPE'; type: string }
   | { code: 'IDENTITY_EXISTS'; folder: string }
   | { code: 'IDENTITY_MISSING'; folder: string }
-  | { code: 'IDENTITY_NOT_MEMBER'; institution: string }
   | { code: 'PASSPHRASE_UNREADABLE'; file: string }
   | { code: 'BLOCKS_ELSEWHERE'; dir: string }
   | { code: 'GENESIS_UNREADABLE'; file: string }
@@ -348,12 +347,6 @@ export const peerFaults = {
     todo: 'Make them with "apotheca peer init".',
     http: 500,
     exit: EXIT.notFound,
-  },
-  IDENTITY_NOT_MEMBER: {
-    says: 'The genesis does not list this peer under institution {institution}.',
-    todo: 'Use the genesis made with the identity of this peer, or the config of the right institution.',
-    http: 500,
-    exit: EXIT.denied,
   },
   PASSPHRASE_UNREADABLE: {
     says: 'The passphrase file {file} cannot be read, is empty, or others may read it.',

@@ -42,11 +42,13 @@ import {
 import type { ContentService } from './content.ts'
 import { PeerError } from './faults.ts'
 import { HandOver } from './hand-over.ts'
+import type { MemberSet } from './member-set.ts'
 import { RecentReceipts } from './recent-receipts.ts'
 import { SnapshotService } from './snapshot-source.ts'
 import { decodeSyncRequest, decodeTxAnswer, encodeSyncAnswer, encodeTxAnswer } from './ledger-messages.ts'
 
 export interface LedgerNodeDeps extends Pick<CatchUpDeps, 'database' | 'onFailure' | 'tryOpen'> {
+  readonly members: Pick<MemberSet, 'institutions'>
   readonly chain: Chain
   readonly mempool: Mempool
   readonly host: P2pHost
@@ -364,11 +366,8 @@ export class LedgerNode {
   }
 
   #validatorPeers(): PeerId[] {
-    const institutions = new Set(this.#validatorInstitutions())
-    const { genesis } = this.#deps.chain
-    const ids = new Set(
-      genesis.institutions.filter((one) => institutions.has(one.id)).flatMap((one) => one.peers.map(String)),
-    )
-    return this.#deps.host.getPeers().filter((peer) => ids.has(peer.toString()))
+    const institutions = new Set<string>(this.#validatorInstitutions())
+    const { host, members } = this.#deps
+    return host.getPeers().filter((peer) => institutions.has(members.institutions.get(peer.toString()) ?? ''))
   }
 }

@@ -16,6 +16,7 @@ import type { ExtentDirectory } from './extent-directory.ts'
 import type { Identity } from './identity.ts'
 import type { InstitutionAccount } from './institution-account.ts'
 import type { LedgerNode } from './ledger-node.ts'
+import type { MemberSet } from './member-set.ts'
 import type { ObjectService } from './objects.ts'
 import type { PeerHistory, PeerReads } from './peer-history.ts'
 import type { Pins } from './pins.ts'
@@ -29,6 +30,7 @@ export interface Peer {
   /** What the daemon does in the institution's name. */
   readonly account: InstitutionAccount
   readonly chain: Chain
+  readonly members: Pick<MemberSet, 'institutions'>
   readonly mempool: Mempool
   readonly ledger: LedgerNode
   readonly store: Blocks
@@ -62,6 +64,8 @@ export interface MemberStatus {
 /** What an operator looks at first. */
 export interface PeerStatus {
   readonly institution: InstitutionId
+  /** Whether the ledger, as far as it is known here, names this peer as a member's. */
+  readonly admitted: boolean
   readonly peerId: string
   readonly account: AccountId
   readonly chain: string
@@ -95,22 +99,21 @@ export interface PeerStatus {
 export function peerStatus(peer: Peer): PeerStatus {
   const { chain, host, identity, institution, ledger, mempool, store } = peer
   const connected = new Set(host.getPeers().map(String))
-  const members = chain.genesis.institutions.flatMap((member) =>
-    member.peers
-      .filter((id) => String(id) !== identity.peerId)
-      .map((id) => {
-        const peerId = String(id)
-        const reads = peer.history.reads(peerId)
-        const status = { institution: member.id, peerId, connected: connected.has(peerId) }
-        return reads === undefined ? status : { ...status, reads }
-      }),
-  )
+  const members = [...peer.members.institutions]
+    .filter(([peerId]) => peerId !== identity.peerId)
+    .map(([peerId, of]) => {
+      const reads = peer.history.reads(peerId)
+      const status = { institution: of, peerId, connected: connected.has(peerId) }
+      return reads === undefined ? status : { ...status, reads }
+    })
+    .toSorted((one, other) => one.institution.localeCompare(other.institution))
   const set = chain.validators()
   const validators = set?.validators.map((one) => one.institution) ?? []
   const leader = set === undefined ? '' : (validators[leaderOf(set, chain.head.view + 1)] ?? '')
   const consensus = peer.consensus?.()
   return {
     institution,
+    admitted: peer.members.institutions.get(identity.peerId) === institution,
     peerId: identity.peerId,
     account: identity.account.id,
     chain: chain.id,

@@ -25,9 +25,11 @@ import type { P2pHost } from '../p2p/host.ts'
 import { Pace } from '../p2p/pace.ts'
 import { VoteLog, VOTES_FOLDER } from '../store/vote-log.ts'
 import { VoteLogError } from '../store/vote-log-frames.ts'
+import type { MemberSet } from './member-set.ts'
 import type { LedgerNode } from './ledger-node.ts'
 
 export interface ValidatorDeps {
+  readonly members: Pick<MemberSet, 'institutions'>
   readonly chain: Chain
   readonly mempool: Mempool
   readonly node: LedgerNode
@@ -68,7 +70,6 @@ export async function noteSigned(state: KeyValueStore, publicKey: Uint8Array): P
 export class Validator {
   readonly #deps: ValidatorDeps
   readonly #options: ValidatorOptions
-  readonly #institutionOf: ReadonlyMap<string, InstitutionId>
   readonly #streams: ConsensusStreams
   readonly #paces = new Map<string, Pace>()
   #voteLog: VoteLog | undefined
@@ -83,11 +84,7 @@ export class Validator {
   constructor(deps: ValidatorDeps, options: ValidatorOptions) {
     this.#deps = deps
     this.#options = options
-    const { chain, host, log } = deps
-    const { institutions } = chain.genesis
-    this.#institutionOf = new Map(
-      institutions.flatMap(({ id, peers }) => peers.map((peer) => [String(peer), id] as const)),
-    )
+    const { host, log } = deps
     this.#streams = new ConsensusStreams({
       host,
       log,
@@ -223,11 +220,12 @@ export class Validator {
   }
 
   #send(to: InstitutionId, message: Uint8Array): void {
-    for (const [peer, institution] of this.#institutionOf) if (institution === to) this.#streams.send(peer, message)
+    for (const [peer, institution] of this.#deps.members.institutions)
+      if (institution === to) this.#streams.send(peer, message)
   }
 
   #onMessage(from: string, bytes: Uint8Array): Promise<void> | undefined {
-    const institution = this.#institutionOf.get(from)
+    const institution = this.#deps.members.institutions.get(from)
     if (institution === undefined) return undefined
     this.#replica?.receive(institution, bytes)
     const pace = this.#paces.get(from) ?? new Pace(PACE, () => performance.now())
@@ -237,7 +235,7 @@ export class Validator {
   }
 
   #mayJoin(peer: string): boolean {
-    const institution = this.#institutionOf.get(peer)
+    const institution = this.#deps.members.institutions.get(peer)
     const validators = this.#deps.chain.validators()?.validators ?? []
     return validators.some((one) => one.institution === institution)
   }

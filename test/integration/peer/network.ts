@@ -42,6 +42,8 @@ export interface NetworkOptions {
   readonly extraPeers?: readonly string[]
   /** How many of the peers validate, from the first. @default 1 */
   readonly validators?: number
+  /** How many of the peers are in the genesis, from the first. @default all */
+  readonly founders?: number
   /** How many of the peers are started, from the first. @default all */
   readonly started?: number
   /** How storage runs on the chain. @default the limits' */
@@ -88,7 +90,8 @@ export class TestNetwork implements AsyncDisposable {
       identities.push(await createIdentity(config))
     }
     const template = join(folder, 'template.json')
-    const institutions = configs.map(({ institution: id }) => ({ id, name: id, role: 'hospital' }))
+    const founders = configs.slice(0, options.founders ?? options.peers)
+    const institutions = founders.map(({ institution: id }) => ({ id, name: id, role: 'hospital' }))
     await writeFile(
       template,
       JSON.stringify({
