@@ -23,7 +23,7 @@ import { PrefixStore } from '../store/prefix-store.ts'
 import { UploadJournal } from '../store/upload-journal.ts'
 import { AuditAnswers } from './audit-answers.ts'
 import { Auditor, type AuditorDeps } from './auditor.ts'
-import { BitswapOnDemand } from './bitswap-on-demand.ts'
+import { BitswapOnDemand, type BitswapOnDemandDeps } from './bitswap-on-demand.ts'
 import type { CatchUpOptions } from './catch-up.ts'
 import type { PeerConfig } from './config.ts'
 import { CarService } from './car.ts'
@@ -148,12 +148,7 @@ async function openAll(
 
   const dialer = startDialer(config, { host, members, log })
   closers.push(async () => dialer.stop())
-  const scrubs = new ScrubSchedule({ store, state: new PrefixStore(state, 'scrub/'), clock, log }, config.store)
-  scrubs.start()
-  closers.push(async () => scrubs.stop())
-  const bitswap = new BitswapOnDemand({ host, store, directory, log, onFailure })
-  bitswap.start()
-  closers.push(async () => bitswap.stop())
+  startUpkeep({ host, store, state, clock, log, onFailure, directory }, config, closers)
   const consensus = (): ReturnType<Validator['status']> => validator.status()
   const ledgerParts = { chain, members, mempool, ledger, consensus, account, placements, repairer }
   const parts = { ...ledgerParts, collector, pins, store, ...reads, uploads, fresh, objects, cars, host, dialer }
@@ -177,6 +172,21 @@ async function startAudits(
   const auditor = new Auditor({ ...deps, answers, peer: identity.peerId as PeerIdText })
   auditor.start()
   closers.push(async () => auditor.stop())
+}
+
+/** What goes on beside everything else: the scrub, and bitswap for members without our block protocol. */
+function startUpkeep(
+  deps: BitswapOnDemandDeps & { readonly state: LevelStore; readonly clock: Clock },
+  config: PeerConfig,
+  closers: (() => Promise<void>)[],
+): void {
+  const { clock, directory, host, log, onFailure, state, store } = deps
+  const scrubs = new ScrubSchedule({ store, state: new PrefixStore(state, 'scrub/'), clock, log }, config.store)
+  scrubs.start()
+  closers.push(async () => scrubs.stop())
+  const bitswap = new BitswapOnDemand({ host, store, directory, log, onFailure })
+  bitswap.start()
+  closers.push(async () => bitswap.stop())
 }
 
 /** Removes what nothing needs, from now on. */
