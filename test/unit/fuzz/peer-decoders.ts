@@ -1,5 +1,12 @@
 /** Decoders of one-shot requests between peers, of their answers, and of what a validator noted of blocks. */
 import { decodeBlockRecord, encodeBlockRecord } from '../../../src/consensus/vote-records.ts'
+import { cborCid } from '../../../src/crypto/hash.ts'
+import {
+  decodeAuditAnswer,
+  decodeAuditQuestion,
+  encodeAuditAnswer,
+  encodeAuditQuestion,
+} from '../../../src/peer/audit-messages.ts'
 import {
   decodeSyncAnswer,
   decodeSyncRequest,
@@ -35,6 +42,18 @@ export function peerDecoders(valid: {
         const found = decodeBlockRecord(bytes)
         return found === undefined ? 'refused' : encodeBlockRecord(found)
       },
+    },
+    {
+      name: 'decodeAuditQuestion',
+      samples: [
+        encodeAuditQuestion({ leaves: [{ manifest: cborCid(body), index: 0, stripe: 3, column: 1, leaf: 63 }] }),
+      ],
+      run: (bytes) => encodeAuditQuestion(decodeAuditQuestion(bytes)),
+    },
+    {
+      name: 'decodeAuditAnswer',
+      samples: [encodeAuditAnswer({ leaves: [{ bytes: new Uint8Array(100), path: [new Uint8Array(32)] }, null] })],
+      run: (bytes) => encodeAuditAnswer(decodeAuditAnswer(bytes)),
     },
     {
       name: 'decodeSyncRequest',
