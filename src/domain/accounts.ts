@@ -150,11 +150,14 @@ export async function getPeerInstitution(view: StateView, peer: PeerIdText): Pro
 export async function* listMemberPeers(
   reader: StateReader,
 ): AsyncGenerator<{ readonly peer: PeerIdText; readonly institution: InstitutionId }> {
-  const members = new Set<string>()
-  for await (const { id } of listInstitutions(reader)) members.add(id)
+  const removed = new Set<string>()
+  for await (const { key, value } of reader.list(INSTITUTION_NAMESPACE, new Uint8Array(0))) {
+    if (storedInstitution(value, 'institution').removedMs !== undefined) removed.add(new TextDecoder().decode(key))
+  }
   for await (const { key, value } of reader.list(MEMBER_PEER_NAMESPACE, new Uint8Array(0))) {
     const institution = institutionId(value, 'member-peer')
-    if (members.has(institution)) yield { peer: peerIdOfKey(key), institution }
+    // Who was removed is marked so. An entry that is missing is damage, and must not shut out those who could mend it.
+    if (!removed.has(institution)) yield { peer: peerIdOfKey(key), institution }
   }
 }
 

@@ -30,7 +30,8 @@ export async function sendPieces(reply: FastifyReply, batches: AsyncGenerator<Fi
     raw.end()
   } catch (error) {
     log.warn({ err: error, fault: faultOf(error) }, 'an answer was cut off')
-    raw.destroy()
+    // What was written goes out before, the head above all: without it this would look like a peer that can't be reached.
+    raw.socket?.destroySoon()
   } finally {
     await batches.return(undefined)
   }

@@ -140,8 +140,9 @@ function authenticate(token: string): (request: FastifyRequest, reply: FastifyRe
 
 async function answerError(log: Log, error: FastifyError, request: FastifyRequest, reply: FastifyReply): Promise<void> {
   if (reply.raw.headersSent) {
-    // Too late for a status: cutting the connection tells the reader that the body isn't whole.
-    reply.raw.destroy()
+    // Too late for a status: cutting the connection tells the reader that the body isn't whole. What was sent goes out before, the
+    // head above all: without it this would look like a peer that can't be reached.
+    reply.raw.socket?.destroySoon()
     return
   }
   if (error instanceof CodedError) return sendProblem(reply, error)

@@ -6,7 +6,7 @@ import { membersChangedAt } from '../domain/validator-sets.ts'
 import type { Chain } from '../ledger/chain.ts'
 
 export interface MemberSetDeps {
-  readonly chain: Pick<Chain, 'reader' | 'onBlock'>
+  readonly chain: Pick<Chain, 'genesis' | 'reader' | 'onBlock'>
   readonly log: Log
 }
 
@@ -61,6 +61,9 @@ export class MemberSet {
     if (changedAt === this.#changedAt) return
     const institutions = new Map<string, InstitutionId>()
     for await (const { institution, peer } of listMemberPeers(chain.reader)) institutions.set(peer, institution)
+    // No ledger is without members: one that has lost them is mended by those that the genesis names.
+    if (institutions.size === 0)
+      for (const { id, peers } of chain.genesis.institutions) for (const peer of peers) institutions.set(peer, id)
     this.#institutions = institutions
     this.#peers = new Set(institutions.keys())
     const isFirst = this.#changedAt === -1

@@ -4,7 +4,7 @@ import { readFile, readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CarWriter } from '@ipld/car/writer'
 import type { CID } from 'multiformats/cid'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import type { CliAccount } from '../../../src/cli/account.ts'
 import { exportCar, importCar } from '../../../src/cli/car.ts'
 import { get } from '../../../src/cli/get.ts'
@@ -60,6 +60,9 @@ test('an object travels as a CAR: the other peer lists it and its owner opens it
 
 test('a graph whose blocks lie on another peer is exported from there', async () => {
   const { content } = await stored('remote', 6 * MIB)
+  // The test before hung up.
+  const alicesId = alice.peer.host.peerId
+  await vi.waitFor(() => expect(bob.peer.host.getPeers().map(String)).toContain(String(alicesId)), { timeout: 20_000 })
   const [here, there] = [file('here.car'), file('there.car')]
   await exportCar(alice.client, content.toString(), { out: here, force: false, signal })
   await exportCar(bob.client, content.toString(), { out: there, force: false, signal })
