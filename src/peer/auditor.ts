@@ -112,7 +112,7 @@ export class Auditor {
   /** One look at a time; what comes meanwhile is seen with the next block. */
   #look(): void {
     if (this.#working !== undefined || this.#stopping.signal.aborted) return
-    this.#working = this.#act()
+    const working: Promise<void> = this.#act()
       .catch((error: unknown) => {
         if (this.#stopping.signal.aborted) return
         // Another round comes; who can't be reached now may be then.
@@ -121,9 +121,8 @@ export class Auditor {
           'an audit step failed',
         )
       })
-      .finally(() => {
-        this.#working = undefined
-      })
+      .finally(() => this.#done(working))
+    this.#working = working
   }
 
   async #act(): Promise<void> {
@@ -282,7 +281,6 @@ export class Auditor {
     if (number === undefined) return
     const { accusedMs, leaves } = await getStanding(chain.reader, number)
     if (accusedMs === 0 || accusedMs === this.#appealedMs) return
-    this.#appealedMs = accusedMs
     const shown = []
     for (const named of distinct(leaves)) {
       const proof = await answers.proof(named)
@@ -293,6 +291,8 @@ export class Auditor {
     for (let at = 0; at === 0 || at < shown.length; at += AUDIT_APPEAL_LEAVES_MAX) {
       await this.#submit(draftAuditAppeal({ peer, leaves: shown.slice(at, at + AUDIT_APPEAL_LEAVES_MAX) }))
     }
+    // Only now: what could not be submitted is tried again with the next block.
+    this.#appealedMs = accusedMs
   }
 
   async #submit(draft: DraftTx): Promise<void> {
@@ -300,19 +300,23 @@ export class Auditor {
     if (!receipt.ok) this.#deps.log.info({ type: draft.type, fault: receipt.fault }, 'an audit transaction was refused')
   }
 
+  /** Whoever was queued behind it goes on: `stop` waits for the last. */
+  #done(working: Promise<void>): void {
+    if (this.#working === working) this.#working = undefined
+  }
+
   #after(ms: number, work: () => Promise<void>): void {
     const timer = setTimeout(() => {
       this.#timers.delete(timer)
       const busy = this.#working ?? Promise.resolve()
-      this.#working = busy
+      const working: Promise<void> = busy
         .then(work)
         .catch((error: unknown) => {
           if (!this.#stopping.signal.aborted)
             this.#deps.log.warn({ fault: faultOf(error), err: error }, 'an audit step failed')
         })
-        .finally(() => {
-          this.#working = undefined
-        })
+        .finally(() => this.#done(working))
+      this.#working = working
     }, ms)
     this.#timers.add(timer)
   }
