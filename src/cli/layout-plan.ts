@@ -34,6 +34,8 @@ export interface LayoutPlan {
   readonly columns: number
   /** Stored bytes that move. */
   readonly bytes: number
+  /** Of these, what the one peer gets that gets most: all peers take theirs at once, so it is the last to be done. */
+  readonly mostBytes: number
   /** Largest first. */
   readonly handovers: readonly Handover[]
 }
@@ -72,10 +74,10 @@ export function changedOffers(offers: readonly StoragePeer[], changes: readonly 
 export function planLayout(state: LayoutState, changes: readonly OfferChange[]): LayoutPlan {
   const before = tableInForce(state)
   const table = planTable(changedOffers(state.offers, changes), before)
-  if (before === undefined || state.inForce === undefined) return { table, columns: 0, bytes: 0, handovers: [] }
-  const handovers = handoversOf(before, table, state.inForce.layout, state.placed)
+  if (before === undefined || state.inForce === undefined) return { table, columns: 0, bytes: 0, mostBytes: 0, handovers: [] }
+  const { handovers, mostBytes } = handoversOf(before, table, state.inForce.layout, state.placed)
   const bytes = handovers.reduce((sum, one) => sum + one.bytes, 0)
-  return { table, columns: moves(before, table).length, bytes, handovers }
+  return { table, columns: moves(before, table).length, bytes, mostBytes, handovers }
 }
 
 /** Its peers keep their proportions. */
@@ -94,10 +96,11 @@ function handoversOf(
   after: PlacementTable,
   layout: StorageLayout,
   placed: readonly PlacedGroup[],
-): Handover[] {
+): Pick<LayoutPlan, 'handovers' | 'mostBytes'> {
   const rowsBefore = rowsOf(before, layout)
   const rowsAfter = rowsOf(after, layout)
   const sums = new Map<string, { from: InstitutionId | ''; to: InstitutionId; columns: number; bytes: number }>()
+  const gets = new Map<string, number>()
   for (const { columns, data, extents, group, parity } of placed) {
     const had = rowsBefore.assigned(group, { data, parity })
     const has = rowsAfter.assigned(group, { data, parity })
@@ -105,6 +108,7 @@ function handoversOf(
       const from = before.peers[had[column] ?? -1]
       const to = after.peers[has[column] ?? -1]
       if (to === undefined || to.peer === from?.peer) continue
+      gets.set(to.peer, (gets.get(to.peer) ?? 0) + bytes)
       const name = `${from?.institution ?? ''} ${to.institution}`
       const sum = sums.get(name) ?? { from: from?.institution ?? '', to: to.institution, columns: 0, bytes: 0 }
       sum.columns += extents
@@ -112,7 +116,8 @@ function handoversOf(
       sums.set(name, sum)
     }
   }
-  return [...sums.values()].toSorted((a, b) => b.bytes - a.bytes || a.from.localeCompare(b.from))
+  const handovers = [...sums.values()].toSorted((a, b) => b.bytes - a.bytes || a.from.localeCompare(b.from))
+  return { handovers, mostBytes: Math.max(0, ...gets.values()) }
 }
 
 /** Numbered by the peers' places in the table. */

@@ -48,6 +48,7 @@ export function planText(
       ['table', `${plan.columns} of ${count(all, 'column')} go to another peer`],
       ['moves', `${bytesText(plan.bytes)} of what is placed`],
     )
+    if (plan.bytes > 0) rows.push(['takes', moveTimeText(plan.mostBytes, answer.repairBytesPerSecond)])
     if (answer.inForce?.layout.base !== answer.base) {
       rows.push(['of that', 'a part moves anyway: offers have changed since the table in force was made'])
     }
@@ -180,6 +181,13 @@ function changeText(change: OfferChange): string {
 
 function sumOf({ handovers }: LayoutPlan, isMeant: (one: LayoutPlan['handovers'][number]) => boolean): number {
   return handovers.filter(isMeant).reduce((sum, { bytes }) => sum + bytes, 0)
+}
+
+/** @param bytes - of the peer that gets most. */
+function moveTimeText(bytes: number, bytesPerSecond: number): string {
+  const minutes = Math.ceil(bytes / bytesPerSecond / 60)
+  const time = minutes < 120 ? count(minutes, 'minute') : count(Math.ceil(minutes / 60), 'hour')
+  return `${time} at least, where every peer takes ${bytesText(bytesPerSecond)} a second as this one may (store.repairRate)`
 }
 
 const percent = (part: number): string => `${(part * 100).toFixed(1)} %`

@@ -6,7 +6,8 @@
  *                               columns without a receipt stand empty: the repair queue
  *
  * Whoever commits can't lie about the extent: each receipt signs all that the ledger is told of it. Extents are committed in their order; the
- * first one begins the object, and only who began it, or its institution's own account, goes on.
+ * first one begins the object, and only who began it, or its institution's own account, goes on. That account may begin it for another one of
+ * the institution's users: a peer commits what its users put.
  *
  * @see docs/spec/storage-state.md
  */
@@ -20,10 +21,10 @@ import {
   SEGMENT_BYTES,
   TX_LARGE_BYTES_MAX,
 } from '../core/limits.ts'
-import { type Decoded, cid, integer, list, object } from '../core/schema.ts'
+import { type Decoded, cid, integer, list, object, optional } from '../core/schema.ts'
 import { DAG_PB, RAW } from '../crypto/hash.ts'
 import { type SignatureCheck, verifyMany } from '../crypto/signatures.ts'
-import { cborLink, digest, timeMs } from '../ledger/fields.ts'
+import { accountId, cborLink, digest, timeMs } from '../ledger/fields.ts'
 import { type BlockContext, type Step, type Tx, type TxType, accept, refuse, txType } from '../ledger/machine.ts'
 import type { StateChange, StateView } from '../ledger/state.ts'
 import type { DraftTx } from '../ledger/transaction.ts'
@@ -31,7 +32,7 @@ import { type PlacementCode, writeQuorum } from './placement-table.ts'
 import { type ExtentFacts, type ShardReceipt, receiptCheck, shardReceipt } from './shard-receipt.ts'
 import { HeldChanges } from './storage-held.ts'
 import { isKeptNow, mayManage } from './storage-leases.ts'
-import { STORAGE_LANE } from './storage-offers.ts'
+import { STORAGE_LANE, type StorageOfferFault, institutionFault } from './storage-offers.ts'
 import { getStorageParams } from './storage-params.ts'
 import {
   CONTENT_NAMESPACE,
@@ -77,6 +78,8 @@ const commitObject = object({
   extents: integer(1, EXTENTS_MAX),
   /** Block time until which it is kept though no record names it. */
   leaseMs: timeMs,
+  /** Whom the institution's own account stores it for: theirs to prolong, to let go and to erase. Without it: who signs. */
+  storer: optional(accountId),
 })
 const commitExtent = object({
   map: cborLink,
@@ -122,7 +125,7 @@ async function applyCommit(
   view: StateView,
   tx: Tx<StorageCommit>,
   block: BlockContext,
-): Promise<Step<StorageCommitFault>> {
+): Promise<Step<StorageCommitFault | StorageOfferFault>> {
   const { extents, first, object: given } = tx.payload
   const layout = await getLayout(view)
   if (layout === undefined) return refuse({ code: 'STORAGE_NO_LAYOUT' })
@@ -147,7 +150,7 @@ async function applyCommit(
   const after: StoredObject = {
     manifest: given.manifest,
     org: before?.org ?? tx.org,
-    account: before?.account ?? tx.account,
+    account: before?.account ?? given.storer ?? tx.account,
     content: given.content,
     bytes: given.bytes,
     extents: given.extents,
@@ -175,11 +178,15 @@ async function objectFault(
   tx: Tx<StorageCommit>,
   before: StoredObject | undefined,
   block: BlockContext,
-): Promise<StorageCommitFault | undefined> {
+): Promise<StorageCommitFault | StorageOfferFault | undefined> {
   const { extents, first, object: given } = tx.payload
   const manifest = given.manifest.toString()
   const known = before === undefined ? undefined : await knownFault(view, tx, before, block)
   if (known !== undefined) return known
+  if (given.storer !== undefined && given.storer !== tx.account) {
+    const fault = await institutionFault(view, tx)
+    if (fault !== undefined) return fault
+  }
   const expected = before?.committed ?? 0
   if (first !== expected || first + extents.length > given.extents) {
     return { code: 'EXTENT_TURN_WRONG', first, expected, extents: given.extents }
@@ -189,7 +196,9 @@ async function objectFault(
       ? undefined
       : !before.content.equals(given.content)
         ? 'content'
-        : (['bytes', 'extents'] as const).find((field) => before[field] !== given[field])
+        : before.account !== (given.storer ?? before.account)
+          ? 'storer'
+          : (['bytes', 'extents'] as const).find((field) => before[field] !== given[field])
   if (differs !== undefined) return { code: 'OBJECT_DIFFERS', manifest, field: differs }
   const bytesMax = given.extents * EXTENT_SEGMENTS * SEGMENT_BYTES
   if (given.bytes > bytesMax) return { code: 'OBJECT_BYTES_WRONG', bytes: given.bytes, bytesMax }

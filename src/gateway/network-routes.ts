@@ -10,6 +10,8 @@ import { sendDagJson } from './dag-json-reply.ts'
 /** `GET /network/layout` */
 export interface LayoutAnswer extends LayoutState {
   readonly height: number
+  /** The most that this peer takes from the network in a second for what it is given anew; others may have another limit. */
+  readonly repairBytesPerSecond: number
 }
 
 /** `GET /network/members` */
@@ -48,7 +50,11 @@ export function networkRoutes(api: FastifyInstance, peer: Peer): void {
     '/network/layout',
     { schema: { summary: 'The placement table in force, offers of room, and what is placed', tags } },
     async (_request, reply) => {
-      const answer: LayoutAnswer = { height: chain.head.height, ...(await readLayout(chain.reader)) }
+      const answer: LayoutAnswer = {
+        height: chain.head.height,
+        repairBytesPerSecond: peer.repairer.bytesPerSecondMax,
+        ...(await readLayout(chain.reader)),
+      }
       await sendDagJson(reply, answer)
     },
   )

@@ -33,6 +33,10 @@ export class ByteRate {
     this.#atMs = this.#nowMs()
   }
 
+  get bytesPerSecond(): number {
+    return this.#options.bytesPerSecond
+  }
+
   /** All that has come so far. */
   get spentBytes(): number {
     return this.#spentBytes

@@ -1,16 +1,18 @@
 /**
  * Keeps the placement table in step with the peers that offer room: when they differ from those it was made for, and have stayed
- * the same for a while, plans a table and submits it. Any peer may; so that not all do at once, each waits its turn by storage number.
+ * the same for a while, plans a table and submits it. Peers of those who are members no longer are taken off before. Any peer may do
+ * both; so that not all do at once, each waits its turn by storage number.
  */
 import { faultOf } from '../core/coded-error.ts'
 import { LAYOUT_RETRY_MS, LAYOUT_SETTLE_MS, LAYOUT_TURN_MS } from '../core/limits.ts'
 import type { Clock, Log } from '../core/ports.ts'
+import { getPeerInstitution } from '../domain/accounts.ts'
 import { draftStorageLayout, getPlacementTable, planningPeers } from '../domain/storage-layout.ts'
-import { type PeerSet, activePeers, getPeerSet } from '../domain/storage-offers.ts'
+import { type PeerSet, activePeers, draftStorageRemove, getPeerSet } from '../domain/storage-offers.ts'
 import { getStorageParams } from '../domain/storage-params.ts'
-import { getStorageNumber } from '../domain/storage-state.ts'
+import { getStorageNumber, listStoragePeers } from '../domain/storage-state.ts'
 import { type StorageLayout, getLayout } from '../domain/storage-table.ts'
-import { memberIds } from '../domain/validator-sets.ts'
+import { memberIds, membersChangedAt } from '../domain/validator-sets.ts'
 import type { Chain } from '../ledger/chain.ts'
 import type { PeerIdText } from '../ledger/fields.ts'
 import { planTable } from '../shards/placement.ts'
@@ -36,6 +38,8 @@ export class LayoutKeeper {
   #isDue = false
   /** The version of the set of peers seen last, and since when. */
   #seen = { version: -1, sinceMs: 0 }
+  /** Height of the change of members seen last, since when, and whether all storage peers are members' peers. */
+  #members = { changedAt: -1, sinceMs: 0, areAll: false }
 
   constructor(deps: LayoutKeeperDeps) {
     this.#deps = deps
@@ -88,6 +92,8 @@ export class LayoutKeeper {
   async #planIfDue(): Promise<number | undefined> {
     const { chain } = this.#deps
     const set = await getPeerSet(chain.reader)
+    const turnMs = await this.#removeOthers(set)
+    if (turnMs > 0) return turnMs
     const layout = await getLayout(chain.reader)
     if (layout?.base === set.version) return undefined
     const institutions = new Set((await activePeers(chain.reader)).map(({ institution }) => institution))
@@ -100,18 +106,46 @@ export class LayoutKeeper {
   }
 
   async #waitMs(set: PeerSet, layout: StorageLayout | undefined, institutions: number): Promise<number> {
-    const { chain, clock, peer } = this.#deps
+    const { chain, clock } = this.#deps
     const nowMs = clock.nowMs()
     if (this.#seen.version !== set.version) this.#seen = { version: set.version, sinceMs: nowMs }
     const members = await memberIds(chain.reader)
     // Where all members offer room, no further offer is to be waited for.
     const settleMs = institutions >= members.length ? 0 : LAYOUT_SETTLE_MS
-    const number = await getStorageNumber(chain.reader, peer)
-    const place = number === undefined ? -1 : set.active.indexOf(number)
-    const turnMs = (place === -1 ? set.active.length : place) * LAYOUT_TURN_MS
     const { layoutMs } = await getStorageParams(chain.reader)
     const allowedMs = (layout?.timeMs ?? -layoutMs) + layoutMs
-    return Math.max(this.#seen.sinceMs + settleMs, allowedMs) + turnMs - nowMs
+    return Math.max(this.#seen.sinceMs + settleMs, allowedMs) + (await this.#turnMs(set)) - nowMs
+  }
+
+  /** How much later than the first peer this one acts. */
+  async #turnMs({ active }: PeerSet): Promise<number> {
+    const number = await getStorageNumber(this.#deps.chain.reader, this.#deps.peer)
+    const place = number === undefined ? -1 : active.indexOf(number)
+    return (place === -1 ? active.length : place) * LAYOUT_TURN_MS
+  }
+
+  /** @returns how long to wait until it is this peer's turn, in milliseconds. */
+  async #removeOthers(set: PeerSet): Promise<number> {
+    const { account, chain, clock, log } = this.#deps
+    const changedAt = await membersChangedAt(chain.reader)
+    if (this.#members.changedAt !== changedAt) {
+      this.#members = { changedAt, sinceMs: clock.nowMs(), areAll: false }
+    }
+    const seen = this.#members
+    if (seen.areAll) return 0
+    const others: PeerIdText[] = []
+    for await (const { institution, peer, state } of listStoragePeers(chain.reader)) {
+      if (state === 'removed') continue
+      if ((await getPeerInstitution(chain.reader, peer)) !== institution) others.push(peer)
+    }
+    const waitMs = others.length === 0 ? 0 : seen.sinceMs + (await this.#turnMs(set)) - clock.nowMs()
+    if (waitMs > 0) return waitMs
+    for (const peer of others) {
+      const { receipt } = await account.submit(draftStorageRemove(peer), this.#stopping.signal)
+      if (receipt.ok) log.info({ peer }, 'no member any more: it stores nothing for the network')
+    }
+    seen.areAll = others.length === 0
+    return 0
   }
 
   async #plan(): Promise<void> {

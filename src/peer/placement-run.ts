@@ -3,6 +3,7 @@
  * ledger has already, so any number of attempts, with crashes between, end with the object placed.
  */
 import type { CID } from 'multiformats/cid'
+import type { AccountId } from '../core/ids.ts'
 import { COMMIT_EXTENTS_MAX } from '../core/limits.ts'
 import type { Log } from '../core/ports.ts'
 import type { PlacementCode } from '../domain/placement-table.ts'
@@ -67,14 +68,14 @@ export async function placeObject(
   if (before !== undefined && isWhole(before)) return 'placed'
   const layout = await getLayout(chain.reader)
   if (!placesAnything(layout)) return 'no-table'
-  const walk = await walkOf(store, manifest)
+  const { storer, walk } = await walkOf(store, manifest)
   const first = before?.committed ?? 0
   const peers = layout.code.data + layout.code.parity
   events.onPlan({ extents: walk.extents, bytes: walk.bytes, peers })
   events.onCommitted(first)
   const commits = new ExtentCommits(
     { account: deps.account, onCommitted: events.onCommitted },
-    { object: await commitObject(deps, walk), first, signal },
+    { object: { ...(await commitObject(deps, walk)), storer }, first, signal },
   )
   let index = first
   try {
@@ -117,8 +118,14 @@ async function writePart(
   return writeExtent(deps, target, { onMap, onMissing, onStored }, signal)
 }
 
-/** @throws {PeerError} `OBJECT_INCOMPLETE`; {ObjectWalkError}, {TreeError}; faults of the store */
-export async function walkOf(store: Blocks, manifest: CID): Promise<ObjectWalk> {
+/**
+ * @returns the object's walk, and the account that stored it: the first that its manifest has a key for.
+ * @throws {PeerError} `OBJECT_INCOMPLETE`; {ObjectWalkError}, {TreeError}; faults of the store
+ */
+async function walkOf(
+  store: Blocks,
+  manifest: CID,
+): Promise<{ readonly walk: ObjectWalk; readonly storer: AccountId }> {
   const missing = (cid: CID): PeerError => new PeerError({ code: 'OBJECT_INCOMPLETE', cid: cid.toString() })
   const node = async (cid: CID): Promise<Uint8Array> => {
     const bytes = await store.read(cid.multihash.digest)
@@ -130,8 +137,10 @@ export async function walkOf(store: Blocks, manifest: CID): Promise<ObjectWalk> 
     if (bytes === undefined) throw missing(cid)
     return bytes
   }
-  const { content, listing } = decodeManifest(await node(manifest))
-  return ObjectWalk.of({ manifest, content, listing }, { node, size })
+  const { content, keys, listing } = decodeManifest(await node(manifest))
+  const [own] = keys
+  if (own === undefined) throw new Error('a manifest has a key')
+  return { walk: await ObjectWalk.of({ manifest, content, listing }, { node, size }), storer: own.account }
 }
 
 async function codeOf(deps: PlacementRunDeps, layout: StorageLayout, critical: boolean): Promise<PlacementCode> {

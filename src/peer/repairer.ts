@@ -49,7 +49,7 @@ export interface RepairerDeps {
   readonly ledger: LedgerRepairs
   readonly mender: ColumnMender
   readonly strays: StrayBlocks
-  readonly rate: Pick<ByteRate, 'spentBytes'>
+  readonly rate: Pick<ByteRate, 'bytesPerSecond' | 'spentBytes'>
   readonly log: Log
 }
 
@@ -181,6 +181,11 @@ export class Repairer {
       faults,
       notFound: this.#deps.strays.notFound,
     }
+  }
+
+  /** The most that it takes from the network in a second. */
+  get bytesPerSecondMax(): number {
+    return this.#deps.rate.bytesPerSecond
   }
 
   /** One look at a time; what comes meanwhile is seen by the next. */

@@ -83,11 +83,9 @@ export async function startStorageNetwork(
   })
   placements.start()
   closers.push(async () => placements.stop())
-  if (options.offer) {
-    const offers = new StorageOffers({ chain, account, store, peer, log }, options)
-    offers.start()
-    closers.push(async () => offers.stop())
-  }
+  const offers = new StorageOffers({ chain, account, store, peer, log }, options)
+  offers.start()
+  closers.push(async () => offers.stop())
   const keeper = new LayoutKeeper({ chain, account, peer, clock, log })
   keeper.start()
   closers.push(async () => keeper.stop())

@@ -1,6 +1,6 @@
 /**
- * Offers this peer's room on the ledger, in the name of its institution, and renews the offer when the room or the zone changes. A
- * peer that was drained or removed stays so until someone offers it again.
+ * This peer's room on the ledger, in the name of its institution: offers it, renews the offer when the room or the zone changes, and
+ * takes the peer off once it was drained and nothing of the network lies on it. It stays off until someone offers it again.
  */
 import {
   OFFER_BYTES_MIN,
@@ -11,8 +11,10 @@ import {
 } from '../core/limits.ts'
 import type { Log } from '../core/ports.ts'
 import { faultOf } from '../core/coded-error.ts'
-import { draftStorageOffer } from '../domain/storage-offers.ts'
+import { getHeld } from '../domain/storage-held.ts'
+import { draftStorageOffer, draftStorageRemove, getPeerSet } from '../domain/storage-offers.ts'
 import { type StoragePeerEntry, getStorageNumber, getStoragePeer } from '../domain/storage-state.ts'
+import { getLayout } from '../domain/storage-table.ts'
 import type { Chain } from '../ledger/chain.ts'
 import type { PeerIdText } from '../ledger/fields.ts'
 import type { Blocks } from '../store/blocks.ts'
@@ -27,6 +29,8 @@ export interface StorageOffersDeps {
 }
 
 export interface StorageOffersOptions {
+  /** Whether room is offered at all. */
+  readonly offer: boolean
   readonly zone: string
   readonly fullRatio: number
   readonly reserveFreeBytes: number
@@ -57,14 +61,14 @@ export class StorageOffers {
 
   async #check(): Promise<void> {
     try {
-      await this.#offerIfDue()
+      await this.#changeIfDue()
       this.#pauseMs = OFFER_RETRY_MS_MIN
       this.#checkAfter(OFFER_CHECK_MS)
     } catch (error) {
       if (this.#stopping.signal.aborted) return
       const fault = faultOf(error)
       // No validator is connected yet, or none has decided.
-      this.#deps.log.info({ fault, ...(fault === undefined ? { err: error } : {}) }, 'the offer of room was not taken')
+      this.#deps.log.info({ fault, ...(fault === undefined ? { err: error } : {}) }, 'this peer’s place among those that store was not changed')
       this.#checkAfter(this.#pauseMs)
       this.#pauseMs = Math.min(2 * this.#pauseMs, OFFER_RETRY_MS_MAX)
     }
@@ -78,13 +82,23 @@ export class StorageOffers {
     this.#timer.unref()
   }
 
-  async #offerIfDue(): Promise<void> {
+  async #changeIfDue(): Promise<void> {
     const { account, chain, log, peer } = this.#deps
-    const { zone } = this.#options
+    const { offer, zone } = this.#options
     const number = await getStorageNumber(chain.reader, peer)
     const entry = number === undefined ? undefined : await getStoragePeer(chain.reader, number)
+    if (entry?.state === 'draining') {
+      // Until a table without it is in force, columns still come to it.
+      const isInTable = (await getLayout(chain.reader))?.base !== (await getPeerSet(chain.reader)).version
+      if (isInTable || (await getHeld(chain.reader, entry.number)).columns > 0) return
+      const { receipt } = await account.submit(draftStorageRemove(peer), this.#stopping.signal)
+      if (receipt.ok) log.info({}, 'drained: this peer stores nothing for the network any more')
+      // Something was committed to it meanwhile: it goes first.
+      else log.info({ fault: receipt.fault }, 'this peer stays among those that store')
+      return
+    }
     const bytes = this.#roomBytes()
-    if (!isDue(entry, { bytes, zone })) return
+    if (!offer || !isDue(entry, { bytes, zone })) return
     const { receipt } = await account.submit(draftStorageOffer({ peer, bytes, zone }), this.#stopping.signal)
     if (receipt.ok) log.info({ bytes, zone }, 'room offered')
     else log.warn({ fault: receipt.fault }, 'the ledger refused the offer of room')

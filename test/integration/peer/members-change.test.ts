@@ -7,6 +7,7 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import type { LayoutAnswer } from '../../../src/gateway/network-routes.ts'
 import type { PeerStatus } from '../../../src/peer/peer.ts'
 import { ADMIN_KEY_FILE, IDENTITY_FILE } from '../../../src/peer/identity.ts'
 import { TestNetwork, newAccount } from './network.ts'
@@ -45,6 +46,12 @@ const isLinked = (index: number, to: number): boolean =>
     .peer.host.getPeers()
     .some((peer) => peer.toString() === network.peer(to).peer.identity.peerId)
 
+/** Institutions whose peers offer room. */
+async function storing(): Promise<string[]> {
+  const { peers } = await network.peer(0).client.get<LayoutAnswer>('/api/v1/network/layout')
+  return peers.map(({ institution }) => institution)
+}
+
 /** Proposed by the first, approved by the others. */
 async function decide([first = 0, ...others]: readonly number[], ...change: readonly string[]): Promise<void> {
   const { id } = await cli('network', 'propose', ...change, ...withAdminKey(first))
@@ -66,9 +73,10 @@ test('an institution is admitted while the network runs: its peer comes in, catc
   expect((await statusOf(0)).members.find(({ institution }) => institution === 'h4')).toMatchObject({ connected: true })
   const { members } = await cli('network', 'members')
   expect(members).toMatchObject([{ id: 'h0' }, { id: 'h1' }, { id: 'h2' }, { id: 'h3' }, { id: 'h4', name: 'Clinic' }])
+  await vi.waitFor(async () => expect(await storing()).toContain('h4'), WAIT)
 }, 240_000)
 
-test('an institution is removed: its peer is disconnected at once and refused, the others go on', async () => {
+test('an institution is removed: its peer is disconnected at once, refused, and stores no more; the others go on', async () => {
   await decide([0, 1, 2, 3], '--remove', 'h4')
   await vi.waitFor(
     () => expect([0, 1, 2, 3].map((index) => isLinked(index, 4))).toEqual([false, false, false, false]),
@@ -82,4 +90,5 @@ test('an institution is removed: its peer is disconnected at once and refused, t
   expect(isLinked(0, 4)).toBe(false)
   await newAccount(network.peer(1), 'doctor')
   expect((await statusOf(0)).members.map(({ institution }) => institution)).toEqual(['h1', 'h2', 'h3'])
+  await vi.waitFor(async () => expect(await storing()).not.toContain('h4'), WAIT)
 }, 240_000)

@@ -21,7 +21,7 @@ beforeEach(async () => {
   }
 })
 
-const answer = async () => ({ height: 7, ...(await readLayout(rig.reader)) })
+const answer = async () => ({ height: 7, repairBytesPerSecond: 1_000, ...(await readLayout(rig.reader)) })
 
 test('the offers as they are move nothing', async () => {
   const plan = planLayout(await answer(), [])
@@ -33,6 +33,11 @@ test('what a plan says moves is what the next table on the ledger moves', async 
   const change: OfferChange = { kind: 'without', institution: id('north') }
   const plan = planLayout(state, [change])
   expect(tableFault(plan.table, tableInForce(state))).toBeUndefined()
+  expect(plan.mostBytes).toBeGreaterThan(0)
+  expect(plan.mostBytes).toBeLessThanOrEqual(plan.bytes)
+  expect(planText(state, tableInForce(state), [change], plan)).toMatch(
+    /takes +\d+ (minutes|hours) at least, where every peer takes 1000 B a second/,
+  )
   await rig.must(await rig.test.tx(staff('north'), draftStorageDrain(peerIdOf('north'))))
   await rig.layout()
   const now = tableInForce(await answer())

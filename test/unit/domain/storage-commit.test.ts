@@ -4,6 +4,7 @@ import { rawCid } from '../../../src/crypto/hash.ts'
 import type { ExtentFacts } from '../../../src/domain/shard-receipt.ts'
 import { type CommitExtent, draftStorageCommit } from '../../../src/domain/storage-commit.ts'
 import { getHeld } from '../../../src/domain/storage-held.ts'
+import { draftStorageRelease } from '../../../src/domain/storage-leases.ts'
 import {
   getExtent,
   getStoredObject,
@@ -13,7 +14,7 @@ import {
   manifestOfContent,
 } from '../../../src/domain/storage-state.ts'
 import { extentGroup, getLayout } from '../../../src/domain/storage-table.ts'
-import { HOUR_MS, seedOf, staff } from '../ledger/network.ts'
+import { HOUR_MS, person, seedOf, staff } from '../ledger/network.ts'
 import { manifestOf } from '../ledger/samples.ts'
 import { DAY_MS, StorageChain, storageGenesis } from './storage-rig.ts'
 
@@ -73,6 +74,22 @@ describe('a commit', () => {
     expect((await Array.fromAsync(listStoredObjects(rig.reader))).map(({ manifest }) => manifest.toString())).toEqual([
       scan.toString(),
     ])
+  })
+
+  test('by the institution’s own account is for whom it says: that one manages it; nobody else says so', async () => {
+    const nurse = person('nurse', 'city')
+    const doctor = person('doctor', 'city')
+    for (const who of [nurse, doctor]) await rig.must(await rig.test.createTx(who))
+    const object = { storer: nurse.id, extents: 2 }
+    const extents = [await rig.extent(await rig.facts(scan))]
+    expect(await rig.outcome(await rig.commitTx(doctor, scan, { object, extents }))).toBe('STORAGE_NOT_INSTITUTION')
+    await rig.must(await rig.commitTx(city, scan, { object, extents }))
+    expect(await getStoredObject(rig.reader, scan)).toMatchObject({ org: 'city', account: nurse.id })
+    const next = { first: 1, object: { ...object, storer: doctor.id } }
+    expect(await rig.outcome(await rig.commitTx(city, scan, next))).toBe('OBJECT_DIFFERS')
+    await rig.must(await rig.commitTx(city, scan, { first: 1, object }))
+    expect(await rig.outcome(await rig.test.tx(doctor, draftStorageRelease(scan)))).toBe('OBJECT_NOT_YOURS')
+    expect(await rig.outcome(await rig.test.tx(nurse, draftStorageRelease(scan)))).toBe('ok')
   })
 
   test('of the last extent makes the object whole, and its content’s root leads to it', async () => {
