@@ -74,7 +74,8 @@ export function changedOffers(offers: readonly StoragePeer[], changes: readonly 
 export function planLayout(state: LayoutState, changes: readonly OfferChange[]): LayoutPlan {
   const before = tableInForce(state)
   const table = planTable(changedOffers(state.offers, changes), before)
-  if (before === undefined || state.inForce === undefined) return { table, columns: 0, bytes: 0, mostBytes: 0, handovers: [] }
+  if (before === undefined || state.inForce === undefined)
+    return { table, columns: 0, bytes: 0, mostBytes: 0, handovers: [] }
   const { handovers, mostBytes } = handoversOf(before, table, state.inForce.layout, state.placed)
   const bytes = handovers.reduce((sum, one) => sum + one.bytes, 0)
   return { table, columns: moves(before, table).length, bytes, mostBytes, handovers }

@@ -68,7 +68,10 @@ export class StorageOffers {
       if (this.#stopping.signal.aborted) return
       const fault = faultOf(error)
       // No validator is connected yet, or none has decided.
-      this.#deps.log.info({ fault, ...(fault === undefined ? { err: error } : {}) }, 'this peer’s place among those that store was not changed')
+      this.#deps.log.info(
+        { fault, ...(fault === undefined ? { err: error } : {}) },
+        'this peer’s place among those that store was not changed',
+      )
       this.#checkAfter(this.#pauseMs)
       this.#pauseMs = Math.min(2 * this.#pauseMs, OFFER_RETRY_MS_MAX)
     }
