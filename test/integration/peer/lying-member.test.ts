@@ -22,6 +22,9 @@ const WAIT = { timeout: 30_000, interval: 25 }
 const BOUNDS = { requestBytesMax: 128, answerBytesMax: SYNC_ANSWER_BYTES_MAX }
 const catchUp = { snapshotBlocks: 500, chunkBytes: 4_096 }
 
+/** With no snapshot it executes blocks; more than these in the time of a test are a snapshot's. */
+const BLOCKS_MAX = EPOCH_BLOCKS - 1
+
 type Alter = (answer: Uint8Array, asked: Uint8Array) => Uint8Array | Promise<Uint8Array>
 interface Scene extends AsyncDisposable {
   readonly network: TestNetwork
@@ -162,7 +165,8 @@ const SNAPSHOT_LIES: readonly (readonly [string, Alter, string])[] = [
   ],
 ]
 
-async function expectRefused(scene: Scene, index: number, code: string): Promise<void> {
+/** @param heightMax - what the fresh one may have from the liar all the same: it alters the answers of one protocol alone. */
+async function expectRefused(scene: Scene, index: number, code: string, heightMax: number): Promise<void> {
   const { liar, log, network } = scene
   log.lines.length = 0
   // With nobody else to ask at first, the liar is asked for sure.
@@ -173,7 +177,7 @@ async function expectRefused(scene: Scene, index: number, code: string): Promise
     )
     expect(named).toContainEqual(expect.objectContaining({ code: expect.stringContaining(code) as string }))
   }, WAIT)
-  expect(fresh.peer.chain.head.height).toBe(0)
+  expect(fresh.peer.chain.head.height).toBeLessThanOrEqual(heightMax)
   const honest = network.peer(0)
   await fresh.peer.host.dial(honest.peer.host.getMultiaddrs())
   await vi.waitFor(() => expect(fresh.peer.chain.head.id).toEqual(honest.peer.chain.head.id), WAIT)
@@ -191,7 +195,7 @@ describe('to a peer that wants blocks, a member that gives', () => {
     '%s is passed over, and another is asked',
     async (_what, how, code, index) => {
       scene.alter = { protocol: SYNC_PROTOCOL, how }
-      await expectRefused(scene, index, code)
+      await expectRefused(scene, index, code, 0)
     },
   )
 })
@@ -207,7 +211,7 @@ describe('to a peer that wants a snapshot, a member that gives', () => {
     '%s is passed over, and another is asked',
     async (_what, how, code, index) => {
       scene.alter = { protocol: SNAPSHOT_PROTOCOL, how }
-      await expectRefused(scene, index, code)
+      await expectRefused(scene, index, code, BLOCKS_MAX)
     },
   )
 
@@ -217,6 +221,6 @@ describe('to a peer that wants a snapshot, a member that gives', () => {
     if (final === undefined) throw new Error('the epoch has ended')
     const ends = [{ header: final.headerBytes, certificate: final.certificateBytes }]
     scene.alter = { protocol: SNAPSHOT_PROTOCOL, how: inEpochs(() => ({ ends, newest: null })) }
-    await expectRefused(scene, SNAPSHOT_LIES.length + 1, 'HEADER_WRONG_CHAIN')
+    await expectRefused(scene, SNAPSHOT_LIES.length + 1, 'HEADER_WRONG_CHAIN', BLOCKS_MAX)
   })
 })
