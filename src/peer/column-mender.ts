@@ -191,8 +191,9 @@ function placeOf({ map }: PlacedExtent, { number, stripe }: Shard): ShardPlace {
 export function metered(
   fetcher: BlockFetcher,
   onBytes: (bytes: number) => void,
-): Pick<BlockFetcher, 'links' | 'fetch'> {
+): Pick<BlockFetcher, 'links' | 'fetch' | 'findProviders'> {
   return {
+    findProviders: async (digest, signal) => fetcher.findProviders(digest, signal),
     links: (events) =>
       fetcher.links({
         onMissing: (peer, want) => events.onMissing(peer, want),

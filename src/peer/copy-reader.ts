@@ -1,4 +1,8 @@
-/** Reads blocks that all holders of an extent keep whole: extent maps, manifests, tree nodes. Whoever is quick is asked first. */
+/**
+ * Reads blocks that all holders of an extent keep whole: extent maps, manifests, tree nodes. Whoever is quick is asked first; where no
+ * holder has it, all other members are: who stored it, or kept a copy, may have it still.
+ */
+import type { PeerId } from '@libp2p/interface'
 import type { CID } from 'multiformats/cid'
 import type { BlockFetcher } from '../p2p/block-fetcher.ts'
 import { FetchError } from '../p2p/block-fetch.ts'
@@ -11,7 +15,7 @@ import { unavailable } from './unavailable.ts'
 
 export interface CopyReaderDeps {
   readonly store: Pick<Blocks, 'read'>
-  readonly fetcher: Pick<BlockFetcher, 'fetch'>
+  readonly fetcher: Pick<BlockFetcher, 'fetch' | 'findProviders'>
   readonly history: PeerHistory
   /** This peer's own id. */
   readonly self: string
@@ -37,8 +41,7 @@ export class CopyReader {
     if (here !== undefined) return here
     const others = distinctHolders(holders).filter(({ peer }) => peer.toString() !== self)
     const lacking = new Set<string>()
-    const askAll = async (some: readonly Holder[]): Promise<Uint8Array | undefined> => {
-      const peers = some.map(({ peer }) => peer)
+    const askAll = async (peers: readonly PeerId[]): Promise<Uint8Array | undefined> => {
       const onProviderFault: NonNullable<Parameters<BlockFetcher['fetch']>[2]>['onProviderFault'] = (peer, fault) => {
         history.failed(peer, fault)
       }
@@ -57,9 +60,13 @@ export class CopyReader {
     const ordered = connected.toSorted((one, other) => costOf(one) - costOf(other))
     const away = others.filter((one) => !connected.includes(one))
     for (const some of [ordered, away]) {
-      const found = some.length === 0 ? undefined : await askAll(some)
+      const found = some.length === 0 ? undefined : await askAll(some.map(({ peer }) => peer))
       if (found !== undefined) return found
     }
+    const asked = new Set(others.map(({ peer }) => peer.toString()))
+    const elsewhere = (await fetcher.findProviders(digest, signal)).filter((peer) => !asked.has(peer.toString()))
+    const found = elsewhere.length === 0 ? undefined : await askAll(elsewhere)
+    if (found !== undefined) return found
     const missing = others.map((holder) => {
       const why = lacking.has(holder.peer.toString()) ? 'does not give it' : undefined
       return { digest: undefined, holder, why }
