@@ -142,6 +142,8 @@ export interface SimplexState {
   readonly halted: HaltReason | undefined
   /** Certificates that were adopted since the last vote: they are logged with the next. */
   readonly unlogged: readonly Certificate[]
+  /** Certificates that were formed here, and when they go to those who show no sign of them by then (rule 7). */
+  readonly handing: readonly { readonly certificate: Certificate; readonly dueMs: number }[]
 }
 
 export const NO_VIEW: ViewState = {
@@ -275,5 +277,6 @@ export function epochState(given: {
     timerMs: undefined,
     halted: undefined,
     unlogged: [],
+    handing: [],
   }
 }

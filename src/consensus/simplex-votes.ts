@@ -11,6 +11,7 @@ import {
 import { type Certificate, certificateOfVotes, signersOf } from '../ledger/certificate.ts'
 import type { Ballot, Vote } from '../ledger/vote.ts'
 import { type BallotBox, type Draft, type HaltReason, boxKey } from './simplex-state.ts'
+import { deltaMs } from './simplex-timers.ts'
 
 const EMPTY: BallotBox['votes'] = new Map()
 
@@ -111,16 +112,49 @@ function isForeign(draft: Draft, { block, kind, signers, view }: Certificate): b
   return block === undefined || own?.equals(block) !== true
 }
 
-/** Rule 7. */
+/**
+ * Rule 7. All votes go to all, so others form the same certificate of them, unless somebody shows his vote to some alone: then they lack it
+ * still when Δ/2 has passed, and get it. Of finality nobody lacks more than the newest block's, which the next one's, gossip and rule 8
+ * make up for.
+ */
 function handOn(draft: Draft, certificate: Certificate): void {
-  const { me, set } = draft.state
-  const message = { type: 'certificate', certificate } as const
+  const { handing, me, set } = draft.state
   if (set.validators.length <= CONSENSUS_BROADCAST_VALIDATORS_MAX) {
-    draft.emit({ type: 'send', to: undefined, message })
+    if (certificate.kind === 'finalize') return
+    draft.set({ handing: [...handing, { certificate, dueMs: draft.nowMs + deltaMs(draft.state) / 2 }] })
     return
   }
+  const message = { type: 'certificate', certificate } as const
   const next = new Set([draft.leader(certificate.view + 1), draft.leader(certificate.view + 2)])
   for (const to of next) if (to !== me) draft.emit({ type: 'send', to, message })
+}
+
+/** Sends the certificates that are due to those who lack them. */
+export function handOnDue(draft: Draft): void {
+  const { final, handing, me, set } = draft.state
+  const due = handing.filter(({ dueMs }) => dueMs <= draft.nowMs)
+  if (due.length === 0) return
+  draft.set({ handing: handing.filter(({ dueMs }) => dueMs > draft.nowMs) })
+  for (const { certificate } of due) {
+    if (certificate.view <= final.view) continue
+    for (const to of set.validators.keys()) {
+      if (to !== me && !hasPassed(draft, to, certificate.view)) {
+        draft.emit({ type: 'send', to, message: { type: 'certificate', certificate } })
+      }
+    }
+  }
+}
+
+/** Whether a validator said something that it says only behind a certificate of this view: a finalize vote in it, or any later vote. */
+function hasPassed(draft: Draft, validator: number, view: number): boolean {
+  return draft
+    .knownViews()
+    .filter((at) => at >= view)
+    .some((at) =>
+      [...draft.view(at).boxes.values()].some(
+        ({ ballot, votes }) => votes.has(validator) && (at > view || ballot.kind === 'finalize'),
+      ),
+    )
 }
 
 function ballotOf({ block, epoch, kind, view }: Vote): Ballot {

@@ -14,7 +14,8 @@
  *  4. Nullify a view on a timer, on an invalid block, or with its leader, unless finalize was voted in it.
  *  5. Finalize a block that is certified and that this validator notarized, unless it nullified the view.
  *  6. q finalize votes make a block and all its ancestors final. Late votes count.
- *  7. Certificates are broadcast when formed; with many validators, sent to the next two leaders and on request.
+ *  7. Certificates go to those who show no sign of them Δ/2 after they were formed; with many validators, at once to the next two
+ *     leaders. And to whoever asks.
  *  8. No finality for 2Δ: send again the certificates above the final block, and own votes.
  *  9. A leader that was silent for 10 s while a quorum was not gets no time.
  * 10. Signatures are checked once a quorum could be there.
@@ -64,7 +65,7 @@ import {
   readBlock,
 } from './simplex-state.ts'
 import { deadlines, deltaMs, dueMs, growthAfterFinal, growthInView } from './simplex-timers.ts'
-import { addVote, adopt, ban, votesChecked } from './simplex-votes.ts'
+import { addVote, adopt, ban, handOnDue, votesChecked } from './simplex-votes.ts'
 
 export interface SimplexStart {
   readonly options: SimplexOptions
@@ -167,6 +168,7 @@ export function tipOf(state: SimplexState): CID | undefined {
 
 function finish(draft: Draft): SimplexStep {
   settle(draft)
+  handOnDue(draft)
   sendAgain(draft)
   setTimer(draft)
   const effects = withCertificates(draft)
@@ -344,13 +346,15 @@ function isPlaced(
   from: number,
   { epoch, view }: { readonly epoch: number; readonly view: number },
 ): boolean {
-  const { final, set, view: current } = draft.state
+  const { final, finalMs, set, view: current } = draft.state
   if (epoch > set.epoch) {
     draft.emit({ type: 'catch-up' })
     return false
   }
   if (epoch < set.epoch || view <= final.view) {
-    answer(draft, from, { epoch, view })
+    // The last votes for a block mostly come when it is final already: who sent them is as far as the others are.
+    const isStraggler = view === final.view && draft.nowMs < finalMs + deltaMs(draft.state)
+    if (!isStraggler) answer(draft, from, { epoch, view })
     return false
   }
   if (view > current + 1) ask(draft, from)
@@ -382,6 +386,7 @@ function moveHead(draft: Draft, final: FinalPoint): void {
     committing: blocks.some(([id]) => id === state.committing) ? state.committing : undefined,
     finalMs: nowMs,
     unlogged: state.unlogged.filter(({ view }) => view > final.view),
+    handing: state.handing.filter(({ certificate }) => certificate.view > final.view),
     growth: growthAfterFinal(state.growth),
     ...(isBehind ? { view: final.view + 1, enteredMs: nowMs } : {}),
   })
@@ -396,9 +401,10 @@ function remember(draft: Draft, { block, kind, view }: Vote): void {
 }
 
 function setTimer(draft: Draft): void {
-  const { me, resendMs, timerMs, view, wanted } = draft.state
+  const { handing, me, resendMs, timerMs, view, wanted } = draft.state
   const { own } = draft.view(view)
   const times = [...wanted.values()].map((one) => wantAgainMs(draft, one))
+  times.push(...handing.map(({ dueMs: atMs }) => atMs))
   if (isUnsettled(draft)) times.push(resendMs)
   if (!own.nullified && own.finalized === undefined) {
     const { proposalMs, viewMs } = deadlines(draft)

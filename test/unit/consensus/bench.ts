@@ -23,7 +23,7 @@ export function setOf(validators: number, epoch = 0): ValidatorSet {
   return {
     epoch,
     seed: seedOf(`epoch ${epoch}`),
-    validators: NAMES.slice(0, validators).map((name) => ({
+    validators: Array.from({ length: validators }, (_, at) => NAMES[at] ?? `v${at}`).map((name) => ({
       institution: parseInstitutionId(name),
       key: signerOf(`${name} consensus`).publicKey,
     })),

@@ -1,6 +1,8 @@
+import type { CID } from 'multiformats/cid'
 import { beforeEach, describe, expect, test } from 'vitest'
 import type { Block } from '../../../src/consensus/simplex-state.ts'
 import { CONSENSUS_SILENT_MS } from '../../../src/core/limits.ts'
+import type { VoteKind } from '../../../src/ledger/vote.ts'
 import { Bench, setOf } from './bench.ts'
 
 const DELTA_MS = 150
@@ -373,13 +375,70 @@ describe('rule 6, what is final', () => {
 })
 
 describe('rules 7 and 8, telling and telling again', () => {
-  test('a certificate that is formed here is told to all', () => {
-    for (const signer of bench.others) bench.hear(signer, { type: 'vote', vote: bench.vote(signer, 'nullify', 1) })
+  /** All others vote, and their signatures hold. */
+  function quorumFor(kind: VoteKind, view: number, block?: CID): void {
+    for (const signer of bench.others) bench.hear(signer, { type: 'vote', vote: bench.vote(signer, kind, view, block) })
     for (const { ballot } of bench.wanted('check-votes')) {
       bench.happen({ type: 'votes-checked', ballot, good: bench.others, bad: [] })
     }
-    const told = bench.sent().filter(({ message }) => message.type === 'certificate')
-    expect(told.map(({ to }) => to)).toEqual([undefined])
+  }
+  const toldTo = (): (number | undefined)[] =>
+    bench
+      .sent()
+      .filter(({ message }) => message.type === 'certificate')
+      .map(({ to }) => to)
+
+  test('a certificate that is formed here goes to whoever shows no sign of it in Δ/2, once', () => {
+    quorumFor('nullify', 1)
+    expect(toldTo()).toEqual([])
+    const [passed = 0, ...others] = bench.others
+    bench.hear(passed, { type: 'vote', vote: bench.vote(passed, 'nullify', 2) })
+    bench.wait(74)
+    expect(toldTo()).toEqual([])
+    bench.wait(1)
+    expect(toldTo()).toEqual(others)
+    bench.wait(10)
+    expect(toldTo()).toEqual([])
+  })
+
+  test('a vote to finalize is a sign of the notarize certificate, one to notarize is not', () => {
+    const block = notarized()
+    quorumFor('notarize', 1, block.id)
+    const [passed = 0, ...others] = bench.others
+    bench.hear(passed, { type: 'vote', vote: bench.vote(passed, 'finalize', 1, block.id) })
+    bench.wait(75)
+    expect(toldTo()).toEqual(others)
+  })
+
+  test('one of finality that is formed here is nobody’s to wait for: all votes for it went to all', () => {
+    const block = notarized()
+    quorumFor('finalize', 1, block.id)
+    bench.wait(75)
+    expect(toldTo()).toEqual([])
+  })
+
+  test('among many validators it goes to the next two leaders at once', () => {
+    bench = new Bench({ validators: 17 })
+    quorumFor('nullify', 1)
+    expect(toldTo()).toEqual([2, 3].map((view) => bench.leader(view)).filter((one) => one !== bench.me))
+  })
+
+  test('the last votes for a block come when it is final: only whoever is late with them lacks something', () => {
+    const block = notarized()
+    bench.learn('finalize', 1, block.id)
+    bench.happen({
+      type: 'head',
+      final: { id: block.id, height: 1, view: 1, timeMs: 0, certificate: bench.certificate('finalize', 1, block.id) },
+    })
+    bench.sent()
+    const [from = 0] = bench.others
+    const late = { type: 'vote', vote: bench.vote(from, 'finalize', 1, block.id) } as const
+    bench.hear(from, late)
+    expect(bench.sentTypes()).toEqual([])
+    bench.wait(150)
+    bench.sent()
+    bench.hear(from, late)
+    expect(bench.sentTypes()).toContain('certificate')
   })
 
   test('one that came is not told on', () => {
