@@ -31,6 +31,8 @@ export interface DaemonNetworkOptions {
   readonly place?: (index: number) => DaemonPlace
   /** Parts of each config that differ from the usual. */
   readonly config?: Readonly<Record<string, unknown>>
+  /** Parameters of storage in the genesis; see docs/spec/genesis.md. */
+  readonly storage?: Readonly<Record<string, number>>
   /** Peer ids of other IPFS programs that the genesis admits, for the first institution. */
   readonly guests?: readonly string[]
   /** Runs when the genesis is there, and no daemon. */
@@ -189,7 +191,7 @@ export class DaemonNetwork implements AsyncDisposable {
 
 /** Keys, genesis and configs. */
 async function found(folder: string, count: number, options: DaemonNetworkOptions): Promise<DaemonPeer[]> {
-  const { config = {}, entry = 'dist', guests = [], place = loopback(), validators = 1 } = options
+  const { config = {}, entry = 'dist', guests = [], place = loopback(), storage, validators = 1 } = options
   const passphrase = join(folder, 'passphrase')
   await writeFile(passphrase, 'bench and test only\n', { mode: 0o600 })
   const genesis = join(folder, 'genesis.json')
@@ -202,7 +204,8 @@ async function found(folder: string, count: number, options: DaemonNetworkOption
   }
   const template = join(folder, 'template.json')
   const institutions = ids.map((id) => ({ id, name: id, role: 'hospital' }))
-  await writeFile(template, JSON.stringify({ name: 'test', institutions, validators: ids.slice(0, validators) }))
+  const founding = { name: 'test', institutions, validators: ids.slice(0, validators), storage }
+  await writeFile(template, JSON.stringify(founding))
   const identities = ids.map((id) => join(folder, id, 'data/identity.json'))
   const extra = guests.flatMap((guest) => ['--extra-peer', `${ids[0]}=${guest}`])
   await cliJson(entry, ['network', 'create', template, ...identities, '--out', genesis, ...extra])

@@ -1,0 +1,195 @@
+/**
+ * Method: real daemons that store, let go, erase and collect all the time, and kill -9 of as many as the code survives at random
+ * moments of that, round after round. At the end everything that was acknowledged and not let go is read back from the fewest peers
+ * that can give it, and what was let go or erased is gone.
+ *
+ * A failure prints its seed; KILL_SEED=<n> kills in the same order again (what the daemons do meanwhile is not the same). KILL_ROUNDS
+ * sets the number of rounds.
+ */
+import { createHash, randomFillSync } from 'node:crypto'
+import { readFile, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as waitMs } from 'node:timers/promises'
+import { expect, test, vi } from 'vitest'
+import { DaemonNetwork, type DaemonPeer } from '../../scripts/daemon-network.ts'
+import { type Link, cliJson, runCli } from '../../scripts/daemon-process.ts'
+import { tableOf } from '../../scripts/placed-reads.ts'
+import type { KeepingAnswer } from '../../src/gateway/storage-routes.ts'
+import type { PeerStatus } from '../../src/peer/peer.ts'
+import { seededRandom } from '../unit/store/sim-disk.ts'
+
+const ROUNDS = Number(process.env['KILL_ROUNDS'] ?? 10)
+const SEED = Number(process.env['KILL_SEED'] ?? Date.now() % 1_000_000)
+const MIB = 1024 * 1024
+const DAEMONS = 5
+const PARITY = 2
+const BYTES_MAX = 6 * MIB
+/** From nothing under way to the middle of a placement, and a little beyond. */
+const LIFE_MS_MAX = 2_500
+const AWAY_MS_MAX = 1_500
+/** Block time after which what nobody keeps is collected: rounds come every eighth of it. */
+const ORPHAN_MS = 8_000
+const WAIT = { timeout: 240_000, interval: 500 }
+const TEST_MS = 600_000 + ROUNDS * 30_000
+
+interface Stored {
+  readonly object: string
+  readonly hash: string
+  /** Who put it. */
+  readonly at: DaemonPeer
+  state: 'kept' | 'released' | 'erased'
+}
+
+const account = ({ id }: DaemonPeer): string => `storer-${id}`
+const hashOf = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')
+const objectOf = (answer: { readonly manifest: Link }): string => answer.manifest['/']
+
+class Run {
+  readonly network: DaemonNetwork
+  readonly random = seededRandom(SEED)
+  readonly stored: Stored[] = []
+  readonly counts = { killed: 0, puts: 0, resumed: 0, read: 0 }
+
+  constructor(network: DaemonNetwork) {
+    this.network = network
+  }
+
+  pick<T>(items: readonly T[], count: number): T[] {
+    const left = [...items]
+    return Array.from({ length: Math.min(count, left.length) }, () =>
+      left.splice(Math.floor(this.random() * left.length), 1),
+    ).flat()
+  }
+
+  /** One object under way, something let go, some killed in the middle of it; then the same again until it is done. */
+  async round(round: number): Promise<void> {
+    const [at] = this.pick(this.network.peers, 1)
+    if (at === undefined) throw new Error('no peers')
+    const bytes = randomFillSync(new Uint8Array(1 + Math.floor(this.random() ** 2 * BYTES_MAX)))
+    const file = join(this.network.folder, `input-${round}.bin`)
+    await writeFile(file, bytes)
+    const args = at.args('put', file, '--as', account(at))
+    const putting = runCli('dist', [...args, '--json'])
+    const letting = this.letGo()
+    await waitMs(this.random() * LIFE_MS_MAX)
+    const struck = this.pick(this.network.peers, 1 + Math.floor(this.random() * PARITY))
+    for (const peer of struck) peer.signal('SIGKILL')
+    this.counts.killed += struck.length
+    await Promise.all(struck.map(async (peer) => peer.daemon.ended))
+    await waitMs(this.random() * AWAY_MS_MAX)
+    await Promise.all(struck.map(async (peer) => peer.restart()))
+    const { status } = await putting
+    if (status !== 0) this.counts.resumed++
+    await letting
+    const object = objectOf(await this.again(args))
+    await rm(file)
+    this.counts.puts++
+    this.stored.push({ object, hash: hashOf(bytes), at, state: 'kept' })
+    const [one] = this.pick(this.ofState('kept'), 1)
+    if (one !== undefined) await this.read(one)
+  }
+
+  ofState(state: Stored['state']): Stored[] {
+    return this.stored.filter((one) => one.state === state)
+  }
+
+  /** A command that must succeed in the end, whoever is away meanwhile. */
+  async again(args: readonly string[]): Promise<{ readonly manifest: Link }> {
+    let answer: { readonly manifest: Link } | undefined
+    await vi.waitFor(async () => {
+      answer = await cliJson<{ readonly manifest: Link }>('dist', args)
+    }, WAIT)
+    if (answer === undefined) throw new Error('it succeeded')
+    return answer
+  }
+
+  /** Releases an object, or erases it, now and then. */
+  async letGo(): Promise<void> {
+    if (this.random() < 0.5) return
+    const [one] = this.pick(this.ofState('kept'), 1)
+    if (one === undefined) return
+    const isErased = this.random() < 0.3
+    one.state = isErased ? 'erased' : 'released'
+    const verb = isErased ? ['erase'] : ['lease', 'release']
+    const args = one.at.args(...verb, one.object, '--as', account(one.at))
+    // It may have come through although nobody lived to say so.
+    const isDone = async (): Promise<boolean> => {
+      const { status } = await runCli('dist', [...args, '--json'])
+      if (status === 0) return true
+      const keeping = await one.at.get<KeepingAnswer>(`/objects/${one.object}/keeping`).catch(() => undefined)
+      return keeping !== undefined && (isErased ? keeping.erasedMs > 0 : keeping.leaseMs <= keeping.blockTimeMs)
+    }
+    await vi.waitFor(async () => expect(await isDone()).toBe(true), WAIT)
+  }
+
+  async read({ hash, object }: Stored, from?: DaemonPeer): Promise<void> {
+    const at = from ?? this.pick(this.network.peers, 1)[0]
+    if (at === undefined) throw new Error('no peers')
+    const owner = this.stored.find((one) => one.object === object)?.at
+    const out = join(this.network.folder, `output-${this.counts.read++}.bin`)
+    const args = [
+      ...(owner ?? at).args('get', object, '--out', out, '--as', account(owner ?? at)),
+      '--peer',
+      at.dataDir,
+    ]
+    await vi.waitFor(async () => cliJson('dist', [...args, '--force']), WAIT)
+    expect(hashOf(await readFile(out)), `seed ${SEED}: ${object} as read at ${at.id}`).toBe(hash)
+    await rm(out)
+  }
+}
+
+test(
+  `${ROUNDS} rounds of kill -9 over ${DAEMONS} daemons that store, erase and collect: nothing acknowledged lost, nothing live deleted (seed ${SEED})`,
+  async () => {
+    const storage = { orphanMs: ORPHAN_MS, layoutMs: 0 }
+    await using network = await DaemonNetwork.start({ count: DAEMONS, validators: 4, storage })
+    await tableOf(network, 2 * PARITY)
+    await Promise.all(network.peers.map(async (peer) => cliJson('dist', peer.args('key', 'create', account(peer)))))
+    const run = new Run(network)
+    const startMs = performance.now()
+    for (let round = 0; round < ROUNDS; round++) await run.round(round)
+
+    // What is gone must go everywhere: those that came here within this life of a daemon count as new for an hour.
+    await Promise.all(network.peers.map(async (peer) => peer.stop()))
+    await Promise.all(network.peers.map(async (peer) => peer.restart()))
+    await network.connected()
+    for (const { at, object } of run.ofState('released')) {
+      await vi.waitFor(async () => {
+        await expect(at.get(`/objects/${object}/keeping`)).rejects.toThrow('OBJECT_UNKNOWN')
+      }, WAIT)
+    }
+    for (const { at, object } of run.ofState('erased')) {
+      await vi.waitFor(async () => {
+        const { signed, waiting } = await cliJson<{ signed: object[]; waiting: object[] }>(
+          'dist',
+          at.args('erase', 'certificate', object),
+        )
+        expect([signed.length >= PARITY + 1, waiting.length]).toEqual([true, 0])
+      }, WAIT)
+    }
+    await vi.waitFor(async () => {
+      const repairs = await Promise.all(network.peers.map(async (peer) => peer.get<PeerStatus>('/status')))
+      expect(repairs.map(({ repair }) => repair.columns)).toEqual(network.peers.map(() => 0))
+    }, WAIT)
+
+    // The fewest that can give them, each time others.
+    const kept = run.ofState('kept')
+    for (const [at, one] of kept.slice(0, 20).entries()) {
+      const away = [0, 1].map((next) => network.peer((at + next) % DAEMONS))
+      for (const peer of away) peer.signal('SIGSTOP')
+      try {
+        await run.read(one, network.peer((at + 2) % DAEMONS))
+      } finally {
+        for (const peer of away) peer.signal('SIGCONT')
+      }
+    }
+    for (const one of kept.slice(20)) await run.read(one)
+    const { killed, puts, read, resumed } = run.counts
+    const seconds = ((performance.now() - startMs) / 1_000).toFixed(0)
+    console.log(
+      `seed ${SEED}: ${killed} kills in ${seconds} s; ${puts} objects put, ${resumed} of them repeated, ` +
+        `${run.ofState('released').length} released, ${run.ofState('erased').length} erased; ${read} read back`,
+    )
+  },
+  TEST_MS,
+)
