@@ -19,8 +19,9 @@ export interface CliResult {
   readonly tookMs: number
 }
 
-/** What the first line of the CLI asks of Node; it can't be set once V8 runs (docs/decisions/0042-garbage-collection.md). */
+/** What the first line of the CLI asks of Node and of malloc; it can't be set once they run (docs/decisions/0042-garbage-collection.md). */
 const NODE_FLAGS = ['--max-semi-space-size=12']
+const MALLOC = { MALLOC_ARENA_MAX: '2' }
 
 /** What a fault looks like with `--json`. */
 export interface CliFaultOutput {
@@ -43,7 +44,7 @@ export function spawnCli(entry: CliEntry, args: readonly string[], within: reado
     join(ROOT, ENTRY[entry]),
     ...args,
   ]
-  return spawn(command, rest, { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] })
+  return spawn(command, rest, { cwd: ROOT, env: { ...process.env, ...MALLOC }, stdio: ['ignore', 'pipe', 'pipe'] })
 }
 
 /** Runs a CLI command to its end. */

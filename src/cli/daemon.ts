@@ -27,7 +27,7 @@ export interface DaemonOptions {
  */
 export async function runDaemon(configFile: string, options: DaemonOptions): Promise<void> {
   // A daemon that moves gigabytes through buffers stays small: see main.ts.
-  setFlagsFromString('--heap-growing-percent=10')
+  setFlagsFromString('--heap-growing-percent=30')
   const config = await loadPeerConfig(configFile)
   await mkdir(config.dataDir, { recursive: true, mode: 0o700 })
   const log = pino(
