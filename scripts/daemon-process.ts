@@ -21,7 +21,7 @@ export interface CliResult {
 
 /** What the first line of the CLI asks of Node and of malloc; it can't be set once they run (docs/decisions/0042-garbage-collection.md). */
 const NODE_FLAGS = ['--max-semi-space-size=12']
-const MALLOC = { MALLOC_ARENA_MAX: '2' }
+const MALLOC = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: '262144', MALLOC_TRIM_THRESHOLD_: '2097152' }
 
 /** What a fault looks like with `--json`. */
 export interface CliFaultOutput {

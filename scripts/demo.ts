@@ -519,7 +519,7 @@ async function main(): Promise<void> {
     return
   }
   process.stdout.write('\nThe consortium stays up. Try, in another terminal:\n')
-  process.stdout.write(`  node dist/cli/main.js --peer .demo/river-hospital peer status\n`)
+  process.stdout.write(`  npx apotheca --peer .demo/river-hospital peer status\n`)
   for (const [institution, daemon] of daemons) say(institution, `${daemon.api}  ${daemon.addresses[0] ?? ''}`)
   process.stdout.write('\nCtrl-C stops it.\n')
   await Promise.all([...daemons.values()].map(async (daemon) => daemon.ended))

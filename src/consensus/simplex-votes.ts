@@ -10,8 +10,7 @@ import {
 } from '../core/limits.ts'
 import { type Certificate, certificateOfVotes, signersOf } from '../ledger/certificate.ts'
 import type { Ballot, Vote } from '../ledger/vote.ts'
-import { type BallotBox, type Draft, type HaltReason, boxKey } from './simplex-state.ts'
-import { deltaMs } from './simplex-timers.ts'
+import { type BallotBox, type Draft, type HaltReason, boxKey, isLastOfEpoch } from './simplex-state.ts'
 
 const EMPTY: BallotBox['votes'] = new Map()
 
@@ -113,20 +112,28 @@ function isForeign(draft: Draft, { block, kind, signers, view }: Certificate): b
 }
 
 /**
- * Rule 7. All votes go to all, so others form the same certificate of them, unless somebody shows his vote to some alone: then they lack it
- * still when Δ/2 has passed, and get it. Of finality nobody lacks more than the newest block's, which the next one's, gossip and rule 8
- * make up for.
+ * Rule 7. All votes go to all, so others form the same certificate of them, unless somebody shows his vote to some alone: who lacks it
+ * still after half the bound on a message's way gets it then, where the block isn't final by itself meanwhile. What others lack of
+ * finality the next block, gossip and rule 8 make up for; but at the end of an epoch who formed it may be no validator any more, and answer
+ * nobody.
  */
 function handOn(draft: Draft, certificate: Certificate): void {
-  const { handing, me, set } = draft.state
+  const { handing, me, options, set } = draft.state
+  const message = { type: 'certificate', certificate } as const
   if (set.validators.length <= CONSENSUS_BROADCAST_VALIDATORS_MAX) {
-    if (certificate.kind === 'finalize') return
-    draft.set({ handing: [...handing, { certificate, dueMs: draft.nowMs + deltaMs(draft.state) / 2 }] })
+    if (certificate.kind !== 'finalize') {
+      draft.set({ handing: [...handing, { certificate, dueMs: draft.nowMs + options.deltaMs / 2 }] })
+    } else if (mayEndEpoch(draft, certificate)) draft.emit({ type: 'send', to: undefined, message })
     return
   }
-  const message = { type: 'certificate', certificate } as const
   const next = new Set([draft.leader(certificate.view + 1), draft.leader(certificate.view + 2)])
   for (const to of next) if (to !== me) draft.emit({ type: 'send', to, message })
+}
+
+/** Whether the block is the last of its epoch, as far as is known. */
+function mayEndEpoch(draft: Draft, { block }: Certificate): boolean {
+  const held = block === undefined ? undefined : draft.block(block)
+  return held === undefined || isLastOfEpoch(held.block.header)
 }
 
 /** Sends the certificates that are due to those who lack them. */

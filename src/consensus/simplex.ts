@@ -14,8 +14,8 @@
  *  4. Nullify a view on a timer, on an invalid block, or with its leader, unless finalize was voted in it.
  *  5. Finalize a block that is certified and that this validator notarized, unless it nullified the view.
  *  6. q finalize votes make a block and all its ancestors final. Late votes count.
- *  7. Certificates go to those who show no sign of them Δ/2 after they were formed; with many validators, at once to the next two
- *     leaders. And to whoever asks.
+ *  7. Certificates of a view go to those who show no sign of them half a bound after they were formed; those of finality only at the
+ *     end of an epoch, at once: all votes go to all. With many validators, certificates go to the next two leaders. And to whoever asks.
  *  8. No finality for 2Δ: send again the certificates above the final block, and own votes.
  *  9. A leader that was silent for 10 s while a quorum was not gets no time.
  * 10. Signatures are checked once a quorum could be there.
@@ -27,7 +27,7 @@
  * it descends from it. That needs votes to be durable before they are sent, or a restart would vote again, differently:
  * `cast` means signed, then durable, and only the answer to it leads to sending. The Spin model in test/model checks this.
  *
- * Liveness. Once messages take less than Δ, and Δ grows until they do, an honest leader's block is notarized and finalized by all
+ * Liveness. Once messages take less than Δ (three quarters of it, where a faulty validator shows its vote to one alone), and Δ grows until they do, an honest leader's block is notarized and finalized by all
  * honest validators before their timers run out; lost messages are sent again (rule 8), and whoever is behind asks.
  *
  * @see docs/spec/consensus.md; docs/decisions/0067-simplex.md; Chan and Pass, "Simplex Consensus" (2023)
@@ -341,19 +341,16 @@ function receive(draft: Draft, from: number, message: ConsensusMessage): void {
 }
 
 /** Whether a vote or certificate is of this epoch and above the final block; else whoever is behind is helped on. */
-function isPlaced(
-  draft: Draft,
-  from: number,
-  { epoch, view }: { readonly epoch: number; readonly view: number },
-): boolean {
-  const { final, finalMs, set, view: current } = draft.state
+function isPlaced(draft: Draft, from: number, { epoch, kind, view }: Pick<Vote, 'epoch' | 'kind' | 'view'>): boolean {
+  const { final, finalMs, options, set, view: current } = draft.state
   if (epoch > set.epoch) {
     draft.emit({ type: 'catch-up' })
     return false
   }
   if (epoch < set.epoch || view <= final.view) {
-    // The last votes for a block mostly come when it is final already: who sent them is as far as the others are.
-    const isStraggler = view === final.view && draft.nowMs < finalMs + deltaMs(draft.state)
+    // The last votes for a block mostly come when it is final already, and draw nothing: who sent them has the other votes, or soon will.
+    // Who gave the view up lacked its certificate.
+    const isStraggler = kind !== 'nullify' && view === final.view && draft.nowMs < finalMs + options.deltaMs
     if (!isStraggler) answer(draft, from, { epoch, view })
     return false
   }

@@ -678,7 +678,7 @@ export const CONSENSUS_GROWTH_KEPT_MAX = 6
 export const CONSENSUS_UNFINAL_DELTAS = 4
 /** A leader that a quorum has outlasted for so long gets no time. */
 export const CONSENSUS_SILENT_MS = 10_000
-/** Up to so many validators, certificates are broadcast; with more, sent to the next leaders. */
+/** Up to so many validators, certificates go to those who lack them; with more, to the next leaders. */
 export const CONSENSUS_BROADCAST_VALIDATORS_MAX = 16
 /** Votes for views further ahead are passed over: whoever is that far has certificates to show. */
 export const CONSENSUS_VIEWS_AHEAD_MAX = 64

@@ -28,6 +28,7 @@ import { accountId, cborLink, digest, timeMs } from '../ledger/fields.ts'
 import { type BlockContext, type Step, type Tx, type TxType, accept, refuse, txType } from '../ledger/machine.ts'
 import type { StateChange, StateView } from '../ledger/state.ts'
 import type { DraftTx } from '../ledger/transaction.ts'
+import { getAccount } from './accounts.ts'
 import { type PlacementCode, writeQuorum } from './placement-table.ts'
 import { type ExtentFacts, type ShardReceipt, receiptCheck, shardReceipt } from './shard-receipt.ts'
 import { HeldChanges } from './storage-held.ts'
@@ -58,6 +59,7 @@ export type StorageCommitFault =
   | { code: 'OBJECT_EXPIRED'; manifest: string }
   | { code: 'OBJECT_ERASED'; manifest: string }
   | { code: 'OBJECT_NOT_YOURS'; manifest: string; account: string }
+  | { code: 'OBJECT_STORER_FOREIGN'; account: string; org: string }
   | { code: 'OBJECT_DIFFERS'; manifest: string; field: string }
   | { code: 'OBJECT_BYTES_WRONG'; bytes: number; bytesMax: number }
   | { code: 'OBJECT_LEASE_TOO_LONG'; leaseMs: number; latestMs: number }
@@ -183,10 +185,8 @@ async function objectFault(
   const manifest = given.manifest.toString()
   const known = before === undefined ? undefined : await knownFault(view, tx, before, block)
   if (known !== undefined) return known
-  if (given.storer !== undefined && given.storer !== tx.account) {
-    const fault = await institutionFault(view, tx)
-    if (fault !== undefined) return fault
-  }
+  const storers = before === undefined ? await storerFault(view, tx) : undefined
+  if (storers !== undefined) return storers
   const expected = before?.committed ?? 0
   if (first !== expected || first + extents.length > given.extents) {
     return { code: 'EXTENT_TURN_WRONG', first, expected, extents: given.extents }
@@ -204,6 +204,16 @@ async function objectFault(
   if (given.bytes > bytesMax) return { code: 'OBJECT_BYTES_WRONG', bytes: given.bytes, bytesMax }
   const latestMs = block.timeMs + (await getStorageParams(view)).leaseMaxMs
   return given.leaseMs > latestMs ? { code: 'OBJECT_LEASE_TOO_LONG', leaseMs: given.leaseMs, latestMs } : undefined
+}
+
+async function storerFault(
+  view: StateView,
+  tx: Tx<StorageCommit>,
+): Promise<StorageCommitFault | StorageOfferFault | undefined> {
+  const { storer } = tx.payload.object
+  if (storer === undefined || storer === tx.account) return undefined
+  const org = (await getAccount(view, storer))?.org
+  return org === tx.org ? institutionFault(view, tx) : { code: 'OBJECT_STORER_FOREIGN', account: storer, org: tx.org }
 }
 
 async function knownFault(

@@ -23,7 +23,7 @@ import { column } from './shard-receipt.ts'
 import { type StorageColumnFault, HolderChanges, extentIndex } from './storage-columns.ts'
 import { namingVersion, recordVersionRef } from './storage-holds.ts'
 import { mayManage } from './storage-leases.ts'
-import { STORAGE_LANE } from './storage-offers.ts'
+import { STORAGE_LANE, institutionFault } from './storage-offers.ts'
 import {
   type ExtentRef,
   OBJECT_NAMESPACE,
@@ -94,7 +94,7 @@ export const erasureTypes: Readonly<Record<string, TxType>> = {
   [ERASED]: txType({ lane: STORAGE_LANE, payload: erased, bytesMax: TX_LARGE_BYTES_MAX, apply: applyErased }),
 }
 
-/** Signed by who stored the object, its institution's own account, or the patient of all records that name it. */
+/** Signed by its institution's own account, by who stored the object while no record names it, or by the patient of all records that do. */
 export function draftStorageErase(payload: StorageErase): DraftTx {
   return { lane: URGENT_LANE, type: ERASE, payload }
 }
@@ -175,12 +175,17 @@ async function applyErase(
   const stored = await getStoredObject(view, tx.payload.manifest)
   if (stored === undefined) return refuse({ code: 'OBJECT_UNKNOWN', manifest })
   if (stored.erasedMs > 0) return refuse({ code: 'OBJECT_ERASED', manifest })
-  if (!(await mayManage(view, stored, tx)) && !(await isPatientOfAll(view, tx, stored))) {
-    const records = await getRecordCount(view, stored.manifest)
+  const records = await getRecordCount(view, stored.manifest)
+  const isStorers = (await mayManage(view, stored, tx)) && (records === 0 || (await isOwnAccount(view, tx)))
+  if (!isStorers && !(await isPatientOfAll(view, tx, stored))) {
     return refuse({ code: 'ERASURE_NOT_ENTITLED', manifest, account: tx.account, records })
   }
   if (stored.holds > 0) return refuse({ code: 'OBJECT_HELD', manifest, holds: stored.holds })
   return accept([objectChange({ ...stored, erasedMs: block.timeMs })])
+}
+
+async function isOwnAccount(view: StateView, tx: Tx<StorageErase>): Promise<boolean> {
+  return (await institutionFault(view, tx)) === undefined
 }
 
 /**

@@ -179,6 +179,12 @@ export const storageFaults = {
     http: 403,
     exit: EXIT.denied,
   },
+  OBJECT_STORER_FOREIGN: {
+    says: 'The account {account} is none of {org}’s, so {org} stores nothing for it.',
+    todo: 'Name an account of the institution that stores, or none.',
+    http: 403,
+    exit: EXIT.denied,
+  },
   OBJECT_DIFFERS: {
     says: 'The object {manifest} was begun with another {field}.',
     todo: 'Go on with what was begun; a changed object has another manifest.',

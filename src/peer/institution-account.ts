@@ -39,6 +39,10 @@ export class InstitutionAccount {
     this.#deps = deps
   }
 
+  get institution(): InstitutionId {
+    return this.#deps.institution
+  }
+
   /**
    * Submits a transaction and waits until it is final, whatever became of it.
    *

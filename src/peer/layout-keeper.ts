@@ -145,7 +145,8 @@ export class LayoutKeeper {
       if (receipt.ok) log.info({ peer }, 'no member any more: it stores nothing for the network')
     }
     seen.areAll = others.length === 0
-    return 0
+    // The set is another now.
+    return others.length === 0 ? 0 : LAYOUT_RETRY_MS
   }
 
   async #plan(): Promise<void> {

@@ -8,6 +8,7 @@ import { COMMIT_EXTENTS_MAX } from '../core/limits.ts'
 import type { Log } from '../core/ports.ts'
 import type { PlacementCode } from '../domain/placement-table.ts'
 import type { StorageCommit } from '../domain/storage-commit.ts'
+import { getAccount } from '../domain/accounts.ts'
 import { getStorageParams } from '../domain/storage-params.ts'
 import { getStoragePeer, getStoredObject, isWhole } from '../domain/storage-state.ts'
 import { type StorageLayout, assignedRow, criticalCode, extentGroup, getLayout } from '../domain/storage-table.ts'
@@ -75,7 +76,11 @@ export async function placeObject(
   events.onCommitted(first)
   const commits = new ExtentCommits(
     { account: deps.account, onCommitted: events.onCommitted },
-    { object: { ...(await commitObject(deps, walk)), storer }, first, signal },
+    {
+      object: { ...(await commitObject(deps, walk)), ...(before === undefined ? await storedFor(deps, storer) : {}) },
+      first,
+      signal,
+    },
   )
   let index = first
   try {
@@ -172,6 +177,14 @@ async function knownMapOf(
   const map = bytes === undefined ? undefined : decodeExtentMap(bytes)
   const isOfCode = map?.fields.code.data === code.data && map.fields.code.parity === code.parity
   return isOfCode ? map : undefined
+}
+
+/** An object may come from another institution, in a CAR: then it is this one's own. */
+async function storedFor(
+  { account, chain }: PlacementRunDeps,
+  storer: AccountId,
+): Promise<{ readonly storer?: AccountId }> {
+  return (await getAccount(chain.reader, storer))?.org === account.institution ? { storer } : {}
 }
 
 async function commitObject({ chain }: PlacementRunDeps, walk: ObjectWalk): Promise<StorageCommit['object']> {

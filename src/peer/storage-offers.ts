@@ -1,6 +1,6 @@
 /**
  * This peer's room on the ledger, in the name of its institution: offers it, renews the offer when the room or the zone changes, and
- * takes the peer off once it was drained and nothing of the network lies on it. It stays off until someone offers it again.
+ * takes the institution's peers off that were drained, once nothing of the network lies on them. They stay off until someone offers them again.
  */
 import {
   OFFER_BYTES_MIN,
@@ -12,7 +12,7 @@ import {
 import type { Log } from '../core/ports.ts'
 import { faultOf } from '../core/coded-error.ts'
 import { getHeld } from '../domain/storage-held.ts'
-import { draftStorageOffer, draftStorageRemove, getPeerSet } from '../domain/storage-offers.ts'
+import { draftStorageOffer, draftStorageRemove, getPeerSet, peersOfInstitution } from '../domain/storage-offers.ts'
 import { type StoragePeerEntry, getStorageNumber, getStoragePeer } from '../domain/storage-state.ts'
 import { getLayout } from '../domain/storage-table.ts'
 import type { Chain } from '../ledger/chain.ts'
@@ -88,23 +88,30 @@ export class StorageOffers {
   async #changeIfDue(): Promise<void> {
     const { account, chain, log, peer } = this.#deps
     const { offer, zone } = this.#options
+    await this.#removeDrained()
     const number = await getStorageNumber(chain.reader, peer)
     const entry = number === undefined ? undefined : await getStoragePeer(chain.reader, number)
-    if (entry?.state === 'draining') {
-      // Until a table without it is in force, columns still come to it.
-      const isInTable = (await getLayout(chain.reader))?.base !== (await getPeerSet(chain.reader)).version
-      if (isInTable || (await getHeld(chain.reader, entry.number)).columns > 0) return
-      const { receipt } = await account.submit(draftStorageRemove(peer), this.#stopping.signal)
-      if (receipt.ok) log.info({}, 'drained: this peer stores nothing for the network any more')
-      // Something was committed to it meanwhile: it goes first.
-      else log.info({ fault: receipt.fault }, 'this peer stays among those that store')
-      return
-    }
     const bytes = this.#roomBytes()
     if (!offer || !isDue(entry, { bytes, zone })) return
     const { receipt } = await account.submit(draftStorageOffer({ peer, bytes, zone }), this.#stopping.signal)
     if (receipt.ok) log.info({ bytes, zone }, 'room offered')
     else log.warn({ fault: receipt.fault }, 'the ledger refused the offer of room')
+  }
+
+  /** All of the institution's, since one that is drained may be switched off for good. */
+  async #removeDrained(): Promise<void> {
+    const { account, chain, log } = this.#deps
+    // Until a table without it is in force, columns still come to a peer; with nobody left, none will be.
+    const { active, version } = await getPeerSet(chain.reader)
+    if (active.length > 0 && (await getLayout(chain.reader))?.base !== version) return
+    for (const number of await peersOfInstitution(chain.reader, account.institution)) {
+      const entry = await getStoragePeer(chain.reader, number)
+      if (entry?.state !== 'draining' || (await getHeld(chain.reader, number)).columns > 0) continue
+      const { receipt } = await account.submit(draftStorageRemove(entry.peer), this.#stopping.signal)
+      if (receipt.ok) log.info({ peer: entry.peer }, 'drained: it stores nothing for the network any more')
+      // Another peer of the institution was quicker, or something was committed to it meanwhile.
+      else log.info({ peer: entry.peer, fault: receipt.fault }, 'a drained peer stays among those that store')
+    }
   }
 
   /** What shards may take here in all: the capacity, or what the disk really has. */
