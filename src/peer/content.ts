@@ -97,7 +97,9 @@ export class ContentService {
     options: { signal: AbortSignal; keep?: boolean; from?: 'anywhere' | 'members' },
   ): Promise<Uint8Array> {
     const { keep = false, signal } = options
-    return this.#block(cid, { signal, keep, ...this.#source(cid, signal), isPlaced: options.from !== 'members' })
+    const isPlaced = options.from !== 'members'
+    if (isPlaced) await this.#deps.directory.note(cid)
+    return this.#block(cid, { signal, keep, ...this.#source(cid, signal), isPlaced })
   }
 
   /**
@@ -109,6 +111,7 @@ export class ContentService {
    */
   async openFile(root: CID, options: { signal: AbortSignal; keep?: boolean }): Promise<OpenFile> {
     const { keep = false, signal } = options
+    await this.#deps.directory.note(root)
     const source = { signal, keep, isPlaced: true, ...this.#source(root, signal) }
     const rootBlock = await this.#block(root, { ...source, keep: false })
     const node = parseNode(root, rootBlock)

@@ -86,9 +86,21 @@ export class ExtentDirectory {
     }
     const known = await this.#inKnownMaps(digest)
     if (known !== undefined) return known
+    await this.note(cid)
+    return this.#search(digest, signal)
+  }
+
+  /**
+   * Notes that an object is read, by its manifest or its content's root: what lies below is looked for in its extents from then on. Whoever has
+   * the manifest or the root on its own disk finds the rest only so.
+   */
+  async note(cid: CID): Promise<void> {
+    if (cid.code === DAG_CBOR) {
+      await this.#open(cid)
+      return
+    }
     const manifest = await manifestOfContent(this.#deps.state(), cid)
     if (manifest !== undefined) await this.#open(digestCid(DAG_CBOR, manifest))
-    return this.#search(digest, signal)
   }
 
   /**

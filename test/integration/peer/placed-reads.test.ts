@@ -11,6 +11,7 @@ import { SEGMENT_BYTES } from '../../../src/core/limits.ts'
 import { type Extent, getExtent, getStoragePeer, getStoredObject, isWhole } from '../../../src/domain/storage-state.ts'
 import { getLayout } from '../../../src/domain/storage-table.ts'
 import { type ExtentMap, decodeExtentMap } from '../../../src/shards/extent-map.ts'
+import { decodeManifest } from '../../../src/shards/manifest.ts'
 import type { PeerFault } from '../../../src/peer/faults.ts'
 import type { PeerReads } from '../../../src/peer/peer-history.ts'
 import type { PeerStatus } from '../../../src/peer/peer.ts'
@@ -27,7 +28,7 @@ interface Placed extends PutResult {
 }
 
 /** Six peers with a table of 2+2, and an object that is placed. */
-async function placedAt(network: TestNetwork, at: TestPeer, bytes: number): Promise<Placed> {
+async function placedAt(network: TestNetwork, at: TestPeer, bytes: number, name = 'storer'): Promise<Placed> {
   await vi.waitFor(async () => {
     for (const { peer } of network.peers) {
       const layout = await getLayout(peer.chain.reader)
@@ -36,7 +37,7 @@ async function placedAt(network: TestNetwork, at: TestPeer, bytes: number): Prom
       expect(layout?.institutions).toBe(network.peers.length)
     }
   }, WAIT)
-  const account = await newAccount(at, 'storer')
+  const account = await newAccount(at, name)
   const file = join(network.folder, 'input.bin')
   await writeFile(file, randomFillSync(new Uint8Array(bytes)))
   const stored = await put(at.client, account, file, {
@@ -161,6 +162,20 @@ test('any shard and copy is had by its CID, data and parity, and the router name
     }
   }
 }, 120_000)
+
+// Found by kill -9: with the storer gone, and the listing's holder, those who had the manifest on their own disks asked nobody for the parity.
+test('who has the manifest or the root on its own disk finds the rest by the ledger, too', async () => {
+  const signal = AbortSignal.timeout(120_000)
+  const { extent, manifest, content } = await placedAt(network, storer, 3 * MIB, 'second')
+  const [first, second] = (await holdersOf(network, extent)).filter((peer) => peer !== storer)
+  const bytes = (await first?.peer.store.read(manifest.multihash.digest)) ?? new Uint8Array(0)
+  const { listing } = decodeManifest(bytes)
+  expect(await first?.peer.directory.find(listing, signal)).toBeUndefined()
+  await first?.peer.content.block(manifest, { signal })
+  expect(await first?.peer.directory.find(listing, signal)).toMatchObject({ kind: 'shard' })
+  await second?.peer.content.openFile(content, { signal })
+  expect(await second?.peer.directory.find(listing, signal)).toMatchObject({ kind: 'shard' })
+}, 180_000)
 
 test('a plain Helia that is a member gets a placed file by bitswap from its holders alone', async () => {
   await using guest = await startPlainHelia('guest')
