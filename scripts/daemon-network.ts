@@ -6,8 +6,9 @@ import { join } from 'node:path'
 import { setTimeout as waitMs } from 'node:timers/promises'
 import { type CliEntry, type Daemon, cliJson, startDaemon, writePeerConfig } from './daemon-process.ts'
 
-/** Every daemon has an address of its own, so the port never collides, and stays the same when it is started again. */
+/** Every daemon has an address of its own, so the ports never collide, and stay the same when it is started again. */
 const PEER_PORT = 24_100
+const API_PORT = 24_101
 const CONNECTED_MS_MAX = 60_000
 const POLL_MS = 50
 
@@ -214,7 +215,7 @@ async function found(folder: string, count: number, options: DaemonNetworkOption
       const { apiHost, host, within } = place(index)
       const parts = {
         listen: [`/ip4/${host}/tcp/${PEER_PORT}`],
-        api: { host: apiHost, port: 0, allowRemote: apiHost !== '127.0.0.1' },
+        api: { host: apiHost, port: API_PORT, allowRemote: true },
         ...config,
       }
       const others = members.filter(({ institution }) => institution !== id)
@@ -228,5 +229,8 @@ async function found(folder: string, count: number, options: DaemonNetworkOption
 /** Linux takes all of 127.0.0.0/8 as this machine. Two numbers by lot keep networks that run at the same time apart. */
 function loopback(): (index: number) => DaemonPlace {
   const network = `127.${randomInt(1, 255)}.${randomInt(1, 255)}`
-  return (index) => ({ host: `${network}.${index + 1}`, apiHost: '127.0.0.1', within: [] })
+  return (index) => {
+    const host = `${network}.${index + 1}`
+    return { host, apiHost: host, within: [] }
+  }
 }
