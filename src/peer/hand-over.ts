@@ -1,6 +1,7 @@
 /**
- * Transactions that wait at a peer which doesn't vote any more: it took them in as a validator, and others may never have had them.
- * They go to those who validate now, again and again until they are final or expired: to have one twice is no fault.
+ * Transactions that wait at a peer which doesn't vote: clients gave them to it, and the validator that they went to may have died since; or it
+ * took them in while it was a validator, and others may never have had them. They go to those who validate now, again and again until they
+ * are final or expired: to have one twice is no fault.
  */
 import type { Log } from '../core/ports.ts'
 import { faultOf } from '../core/coded-error.ts'

@@ -180,7 +180,10 @@ export class LedgerNode {
     const tx = decodeEnvelope(bytes)
     if (this.#votes()) {
       if (await this.#admitTx(tx)) this.#share(bytes)
-    } else await this.#forward(bytes)
+    } else {
+      await this.#forward(bytes)
+      await this.#keep(tx)
+    }
     return tx.id
   }
 
@@ -302,6 +305,18 @@ export class LedgerNode {
     }
     if (refusal !== undefined) throw refusal
     throw new PeerError({ code: 'LEDGER_NO_VALIDATOR', institutions: this.#validatorInstitutions().join(', ') })
+  }
+
+  /** The validator that took it may die before others have it: it waits here too, and is handed over again until it is final. */
+  async #keep(tx: SignedTx): Promise<void> {
+    try {
+      await this.#admitTx(tx)
+    } catch (error) {
+      const fault = faultOf(error)
+      if (fault === undefined) throw error
+      // This peer may be behind who took it, or full.
+      this.#deps.log.debug({ tx: tx.id, fault }, 'a transaction is not kept for handing over')
+    }
   }
 
   #votes(): boolean {

@@ -17,6 +17,24 @@ test('four validators make what one of them was given final, with the same block
   expect(new Set(roots).size).toBe(1)
 })
 
+test('what a peer that does not vote was given is kept until it is final, and given to another validator when the first one died', async () => {
+  await using network = await TestNetwork.start({ peers: 5, validators: 4 })
+  const { client, peer } = network.peer(4)
+  await newAccount(network.peer(4), 'before')
+  await vi.waitFor(() => expect(peer.mempool.count).toBe(0), WAIT)
+  // Three of four have no say now: the fourth takes it, and dies with it.
+  for (const index of [1, 2, 3]) await network.peer(index).close()
+  await vi.waitFor(() => expect(peer.host.getPeers()).toHaveLength(1), WAIT)
+  const waiting = newAccount(network.peer(4), 'waits')
+  waiting.catch(() => undefined)
+  await vi.waitFor(() => expect(peer.mempool.count).toBe(1), WAIT)
+  await network.peer(0).close()
+  for (const index of [1, 2, 3]) await network.startPeer(index)
+  await waiting
+  await vi.waitFor(() => expect(peer.mempool.count).toBe(0), WAIT)
+  expect((await client.get<{ height: number }>('/api/v1/ledger/head')).height).toBe(peer.chain.head.height)
+}, 120_000)
+
 test('with one of four validators stopped, the others go on; started again, it comes back by itself', async () => {
   await using network = await TestNetwork.start({ peers: 4, validators: 4 })
   await newAccount(network.peer(0), 'before')
