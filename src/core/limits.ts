@@ -126,6 +126,8 @@ export const AUDIT_SPREAD_MS_MAX = 20 * 60 * 1_000
 export const AUDIT_APPEAL_LEAVES_MAX = 3
 /** Segments read ahead from the disk while earlier ones are on their way out. */
 export const READ_AHEAD_SEGMENTS = 4
+/** Buffers of 1 MiB kept for the next local reads: two readers' segments ahead, and what is on its way out. */
+export const LOCAL_BUFFERS_KEPT = 12
 /** Segments written and synced together during an upload: amortizes the fsync, bounds what a crash can lose. */
 export const UPLOAD_BATCH_SEGMENTS = 8
 /** Received and not yet durable bytes of one upload: two batches, one filling while the other is written. */

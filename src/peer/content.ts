@@ -7,14 +7,17 @@
  */
 import type { CID } from 'multiformats/cid'
 import type { PeerId } from '@libp2p/interface'
-import { READ_AHEAD_SEGMENTS, SEGMENT_BYTES } from '../core/limits.ts'
-import { RAW } from '../crypto/hash.ts'
+import { equals } from 'uint8arrays/equals'
+import { LOCAL_BUFFERS_KEPT, READ_AHEAD_SEGMENTS, SEGMENT_BYTES } from '../core/limits.ts'
+import { RAW, sha256 } from '../crypto/hash.ts'
 import { faultOf } from '../core/coded-error.ts'
 import type { FetchOptions } from '../p2p/block-fetch.ts'
 import type { BlockFetcher } from '../p2p/block-fetcher.ts'
 import type { FetchedBlock } from '../p2p/block-provider.ts'
+import { BufferPool } from '../p2p/buffer-pool.ts'
 import { type FileLeaf, fileLeaves, parseNode } from '../shards/unixfs-tree.ts'
 import type { Blocks } from '../store/blocks.ts'
+import { StoreError } from '../store/store-error.ts'
 import { joined } from './block-parts.ts'
 import type { CopyReader } from './copy-reader.ts'
 import type { ExtentDirectory } from './extent-directory.ts'
@@ -80,6 +83,7 @@ const SHA2_256 = 0x12
 
 export class ContentService {
   readonly #deps: ContentDeps
+  readonly #pool = new BufferPool({ bufferBytes: SEGMENT_BYTES, keptMax: LOCAL_BUFFERS_KEPT })
   constructor(deps: ContentDeps) {
     this.#deps = deps
   }
@@ -241,21 +245,40 @@ export class ContentService {
   }
 
   async *#readLocal(leaves: readonly FileLeaf[], source: Source): AsyncGenerator<LeafParts> {
-    const ahead: Promise<Uint8Array>[] = []
+    const ahead: Promise<Pick<LeafParts, 'parts' | 'release'>>[] = []
     const read = (leaf: FileLeaf): void => {
-      const reading = this.#block(leaf.cid, source)
+      const reading = this.#localLeaf(leaf, source)
       // Awaited in order below; a failure further ahead must not count as unhandled until then.
       reading.catch(() => undefined)
       ahead.push(reading)
     }
     for (const leaf of leaves.slice(0, READ_AHEAD_SEGMENTS)) read(leaf)
     for (const [index, leaf] of leaves.entries()) {
-      const bytes = await (ahead.shift() as Promise<Uint8Array>)
+      const { parts, release } = await (ahead.shift() as (typeof ahead)[number])
       const next = leaves[index + READ_AHEAD_SEGMENTS]
       if (next !== undefined) read(next)
-      checkLeaf(leaf, bytes.length)
-      yield { leaf, parts: [bytes], release: NOTHING_TO_RELEASE }
+      checkLeaf(
+        leaf,
+        parts.reduce((sum, part) => sum + part.length, 0),
+      )
+      yield { leaf, parts, release }
     }
+  }
+
+  /** From the disk, into memory that is used again; a block that turns out damaged is got as any other. */
+  async #localLeaf({ bytes, cid, digest }: FileLeaf, source: Source): Promise<Pick<LeafParts, 'parts' | 'release'>> {
+    if (bytes <= this.#pool.bufferBytes) {
+      const buffer = this.#pool.take()
+      const found = await this.#deps.store.readInto(digest, buffer).catch((error: unknown) => {
+        if (error instanceof StoreError) return undefined
+        throw error
+      })
+      if (found === bytes && equals(sha256(buffer.subarray(0, bytes)), digest)) {
+        return { parts: [buffer.subarray(0, bytes)], release: () => this.#pool.give(buffer) }
+      }
+      this.#pool.give(buffer)
+    }
+    return { parts: [await this.#block(cid, source)], release: NOTHING_TO_RELEASE }
   }
 
   /** From the holders of one extent; what they can't give, from whoever else has it. */
