@@ -128,9 +128,15 @@ async function tableOfFour(network: TestNetwork): Promise<void> {
 const MISDEEDS: Readonly<Record<string, (at: TestPeer) => Promise<() => Promise<void>>>> = {
   'stores nothing while the others do': async ({ peer }) => {
     const { write } = peer.store
-    peer.store.write = async () => new Promise(() => undefined)
+    const end = Promise.withResolvers<void>()
+    // Whatever waits for it must come to an end, or the daemon can't: its repair may have begun.
+    peer.store.write = async (blocks) => {
+      await end.promise
+      return write.call(peer.store, blocks)
+    }
     return async () => {
       peer.store.write = write
+      end.resolve()
     }
   },
   'says it has what it never looked at': async ({ peer }) => {
