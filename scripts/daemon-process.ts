@@ -1,7 +1,7 @@
 /** Daemons and CLI commands as real processes: what the demo, the benches and the integration tests drive. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdir, writeFile } from 'node:fs/promises'
-import { createWriteStream } from 'node:fs'
+import { createWriteStream, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
@@ -19,9 +19,14 @@ export interface CliResult {
   readonly tookMs: number
 }
 
-/** What the first line of the CLI asks of Node and of malloc; it can't be set once they run (docs/decisions/0042-garbage-collection.md). */
-const NODE_FLAGS = ['--max-semi-space-size=12']
-const MALLOC = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: '262144', MALLOC_TRIM_THRESHOLD_: '2097152' }
+/** What the first line of the CLI asks of malloc and of Node; it can't be set once they run (docs/decisions/0042-garbage-collection.md). */
+const [malloc = '', nodeFlags = ''] = (readFileSync(join(ROOT, ENTRY.src), 'utf8').split('\n', 1)[0] ?? '')
+  .replace('#!/usr/bin/env -S ', '')
+  .split(' node ')
+const MALLOC: Readonly<Record<string, string>> = Object.fromEntries(
+  malloc.split(' ').map((word): [string, string] => [word.split('=')[0] ?? '', word.split('=')[1] ?? '']),
+)
+const NODE_FLAGS = nodeFlags.split(' ')
 
 /** What a fault looks like with `--json`. */
 export interface CliFaultOutput {
