@@ -170,8 +170,8 @@ function eraseCommands(program: Command): void {
     .command('erase')
     .summary('have an object deleted everywhere, for good')
     .description(
-      'Erases an object: every peer that holds a part of it deletes that at once, and signs so. By the account that stored it, by its institution, ' +
-        'or by the patient of all records that name it: name the record then.',
+      'Erases an object: every peer that holds a part of it deletes that at once, and signs so. By its institution, by the account that ' +
+        'stored it while no record names it, or by the patient of all records that do: name the record then.',
     )
     .argument('<target>', 'CID of an object, or a record')
     .option('--as <name>', 'account that asks for it')

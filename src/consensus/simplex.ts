@@ -27,7 +27,8 @@
  * it descends from it. That needs votes to be durable before they are sent, or a restart would vote again, differently:
  * `cast` means signed, then durable, and only the answer to it leads to sending. The Spin model in test/model checks this.
  *
- * Liveness. Once messages take less than Δ (three quarters of it, where a faulty validator shows its vote to one alone), and Δ grows until they do, an honest leader's block is notarized and finalized by all
+ * Liveness. Once messages take less than Δ (three quarters of it, where a faulty validator shows its vote to one alone), and Δ grows
+ * until they do, an honest leader's block is notarized and finalized by all
  * honest validators before their timers run out; lost messages are sent again (rule 8), and whoever is behind asks.
  *
  * @see docs/spec/consensus.md; docs/decisions/0067-simplex.md; Chan and Pass, "Simplex Consensus" (2023)

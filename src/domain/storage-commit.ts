@@ -80,7 +80,7 @@ const commitObject = object({
   extents: integer(1, EXTENTS_MAX),
   /** Block time until which it is kept though no record names it. */
   leaseMs: timeMs,
-  /** Whom the institution's own account stores it for: theirs to prolong, to let go and to erase. Without it: who signs. */
+  /** Whom the institution's own account stores it for: theirs to prolong, to let go, and to erase while no record names it. Without it: who signs. */
   storer: optional(accountId),
 })
 const commitExtent = object({

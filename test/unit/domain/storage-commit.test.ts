@@ -80,6 +80,10 @@ describe('a commit', () => {
     const nurse = person('nurse', 'city')
     const doctor = person('doctor', 'city')
     for (const who of [nurse, doctor]) await rig.must(await rig.test.createTx(who))
+    const foreign = { object: { storer: north.id } }
+    expect(await rig.outcome(await rig.commitTx(city, scan, foreign))).toBe('OBJECT_STORER_FOREIGN')
+    const unknown = { object: { storer: person('nobody', 'city').id } }
+    expect(await rig.outcome(await rig.commitTx(city, scan, unknown))).toBe('OBJECT_STORER_FOREIGN')
     const object = { storer: nurse.id, extents: 2 }
     const extents = [await rig.extent(await rig.facts(scan))]
     expect(await rig.outcome(await rig.commitTx(doctor, scan, { object, extents }))).toBe('STORAGE_NOT_INSTITUTION')

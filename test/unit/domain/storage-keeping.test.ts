@@ -255,6 +255,12 @@ describe('erasure', () => {
     expect(await erase(ada, [first, { record, version: 2 }])).toBe('ok')
   })
 
+  test('is open to who stored it while no record names it, and to the institution’s own account even then', async () => {
+    await addRecord(ben)
+    expect(await erase(ben)).toBe('ERASURE_NOT_ENTITLED')
+    expect(await erase(city)).toBe('ok')
+  })
+
   test('is not open to who writes a record about himself that names another’s object', async () => {
     const own = await addRecord(ada, ada)
     expect(await erase(ada, [{ record: own, version: 1 }])).toBe('ERASURE_NOT_ENTITLED')
