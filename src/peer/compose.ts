@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { accountDirectory } from '../domain/accounts.ts'
 import { machines } from '../domain/machines.ts'
 import { COLLECT_FRESH_MS } from '../core/limits.ts'
+import { faultOf } from '../core/coded-error.ts'
 import type { Clock, Log } from '../core/ports.ts'
 import { type Chain, type ChainDeps, isDamage } from '../ledger/chain.ts'
 import { softwareSigner } from '../crypto/signatures.ts'
@@ -40,7 +41,7 @@ import { MemberSet } from './member-set.ts'
 import { ObjectService } from './objects.ts'
 import { openBlocks } from './open-blocks.ts'
 import { openContent } from './open-content.ts'
-import { openChainOn, openNotes, tryOpenChain } from './open-ledger.ts'
+import { type FoundDamaged, damagedPart, openChainOn, openNotes, tryOpenChain } from './open-ledger.ts'
 import { OrphanMarks } from './orphan-marks.ts'
 import type { Peer } from './peer.ts'
 import { Pins } from './pins.ts'
@@ -69,29 +70,35 @@ const HOUR_MS = 3_600_000
  * @throws faults of the keystore, the genesis, the store and the network; whatever was opened is closed again
  */
 export async function startPeer(config: PeerConfig, deps: ComposeDeps): Promise<Peer> {
-  const closers: (() => Promise<void>)[] = []
-  const close = async (): Promise<void> => {
-    for (const closer of closers.splice(0).reverse()) await closer()
-  }
-  try {
-    return await openAll(config, deps, closers, close)
-  } catch (error) {
-    await close()
-    throw error
+  const found: FoundDamaged = { notes: false, ledger: false }
+  for (;;) {
+    const closers: (() => Promise<void>)[] = []
+    const close = async (): Promise<void> => {
+      for (const closer of closers.splice(0).reverse()) await closer()
+    }
+    try {
+      return await openAll(config, deps, { closers, close, found })
+    } catch (error) {
+      await close()
+      const part = damagedPart(error, config.dataDir)
+      if (part === undefined || found[part]) throw error
+      deps.log.error({ fault: faultOf(error), part }, 'a start came upon damage: set aside, and started again')
+      found[part] = true
+    }
   }
 }
 
 async function openAll(
   config: PeerConfig,
   deps: ComposeDeps,
-  closers: (() => Promise<void>)[],
-  close: () => Promise<void>,
+  run: { readonly closers: (() => Promise<void>)[]; readonly close: () => Promise<void>; readonly found: FoundDamaged },
 ): Promise<Peer> {
   const { clock, log, onFailure } = deps
+  const { close, closers, found } = run
   // The database is opened first: it is the lock on the data folder.
   let freeRoom = async (): Promise<boolean> => false
   const onDiskFull = async (): Promise<boolean> => freeRoom()
-  const { isSaved, notes: state } = await openNotes({ onDiskFull, log }, join(config.dataDir, 'state'))
+  const { isSaved, notes: state } = await openNotes({ onDiskFull, log }, config.dataDir, found.notes)
   closers.push(async () => state.close())
   const identity = await openIdentity(config)
   // Whether the key has signed may be among what was lost.
@@ -103,7 +110,8 @@ async function openAll(
   // On a full disk the store's ballast makes way for the ledger and the journals.
   freeRoom = async () => store.releaseBallast()
   const mempool = new Mempool()
-  const opened = await openLedger(config, { clock, log, mempool, onDiskFull }, state, closers)
+  const opening = { clock, log, mempool, onDiskFull, isDamaged: found.ledger }
+  const opened = await openLedger(config, opening, state, closers)
   const { chain } = opened
   const members = await MemberSet.open({ chain, log })
   closers.push(async () => members.stop())
@@ -132,10 +140,10 @@ async function openAll(
   const ledger = new LedgerNode(ledgerDeps, deps.catchUp)
   await ledger.start()
   closers.push(async () => ledger.stop())
-  const voting = { chain, members, mempool, ledger, identity, host, state }
-  const validator = await startValidator(config, deps, voting, closers)
   const { institution } = config
   const account = new InstitutionAccount({ chain, node: ledger, account: identity.account, institution, clock })
+  const voting = { chain, members, mempool, ledger, account, identity, host, state }
+  const validator = await startValidator(config, deps, voting, closers)
   const networkDeps = { chain, host, store, state, identity, account, directory, history, claim, clock, log }
   const { placements, repairer, staged } = await startStorageNetwork(networkDeps, config.store, closers)
   await startAudits({ chain, host, store, content, account, identity, institution, log }, closers)
@@ -217,13 +225,17 @@ function startCollector(
 /** The ledger's database, and the chain on it. */
 async function openLedger(
   config: PeerConfig,
-  deps: Pick<ComposeDeps, 'clock' | 'log'> & { readonly mempool: Mempool; readonly onDiskFull: () => Promise<boolean> },
+  deps: Pick<ComposeDeps, 'clock' | 'log'> & {
+    readonly mempool: Mempool
+    readonly onDiskFull: () => Promise<boolean>
+    readonly isDamaged: boolean
+  },
   notes: LevelStore,
   closers: (() => Promise<void>)[],
 ): Promise<Pick<LedgerNodeDeps, 'chain' | 'database' | 'tryOpen'>> {
-  const { clock, log, mempool, onDiskFull } = deps
+  const { clock, isDamaged, log, mempool, onDiskFull } = deps
   const before = new PrefixStore(notes, 'chain/')
-  const database = await LedgerDatabase.open({ onDiskFull, log }, join(config.dataDir, 'ledger'), before)
+  const database = await LedgerDatabase.open({ onDiskFull, log }, join(config.dataDir, 'ledger'), before, isDamaged)
   closers.push(async () => database.close())
   const chainDeps = { clock, log, machines, directory: accountDirectory }
   const genesisBytes = await readGenesis(config.genesis)
@@ -283,17 +295,17 @@ async function startValidator(
     members: MemberSet
     mempool: Mempool
     ledger: LedgerNode
+    account: InstitutionAccount
     identity: Identity
     host: P2pHost
     state: LevelStore
   },
   closers: (() => Promise<void>)[],
 ): Promise<Validator> {
-  const { chain, host, identity, ledger, members, mempool, state } = parts
+  const { account, chain, host, identity, ledger, members, mempool, state } = parts
   const { institution } = config
   const { clock, log, onFailure } = deps
-  const { account } = identity
-  const reports = new EvidenceReports({ chain, node: ledger, account, institution, log })
+  const reports = new EvidenceReports({ account, log })
   const validator = new Validator(
     {
       chain,
@@ -313,6 +325,9 @@ async function startValidator(
   )
   await validator.start()
   ledger.pauseMeanwhile(validator)
-  closers.push(async () => validator.stop())
+  closers.push(async () => {
+    reports.stop()
+    await validator.stop()
+  })
   return validator
 }

@@ -50,10 +50,16 @@ export class LedgerDatabase implements KeyValueStore {
    * Opens the database in use, or begins one. One that can't be opened is set aside, and an empty one takes its place.
    *
    * @param dir - made where it is missing.
+   * @param isDamaged - the one in use is known to be so, though it may open.
    * @param before - where versions before this folder kept the ledger: what is there is moved.
    * @throws {StoreError} `STORE_FOLDER_UNUSABLE`, `STORE_DISK_FULL`, `STORE_FSYNC_FAILED`
    */
-  static async open(deps: LedgerDatabaseDeps, dir: string, before: KeyValueStore): Promise<LedgerDatabase> {
+  static async open(
+    deps: LedgerDatabaseDeps,
+    dir: string,
+    before: KeyValueStore,
+    isDamaged: boolean,
+  ): Promise<LedgerDatabase> {
     await makeFolder(nodeFileSystem, dir)
     const current = await readCurrent(dir)
     const isMoving = current === undefined && !(await isEmpty(before))
@@ -64,6 +70,7 @@ export class LedgerDatabase implements KeyValueStore {
       const isKept = found === number ? !isMoving : current !== undefined && found === current + 1
       if (!isKept) await rm(folderOf(dir, found), { recursive: true })
     }
+    if (isDamaged && numbers.includes(number)) await setAside(dir, folderOf(dir, number))
     const database = new LedgerDatabase(deps, dir, number, await openOrSetAside(deps, dir, number))
     if (isMoving) await database.#copyFrom(before)
     if (current !== number) await database.#writeCurrent(number)

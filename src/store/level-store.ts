@@ -7,8 +7,9 @@
  *
  * @see docs/spec/state-store.md
  */
+import { rm } from 'node:fs/promises'
 import { ClassicLevel } from 'classic-level'
-import { STORE_LEVEL_FILES_MAX } from '../core/limits.ts'
+import { LEDGER_COPY_BYTES, STORE_LEVEL_FILES_MAX } from '../core/limits.ts'
 import type { KeyChange, KeyValueStore } from '../core/ports.ts'
 import { crc32c } from './crc32c.ts'
 import { freeBytesOf, makeFolder, nodeFileSystem } from './file-system.ts'
@@ -53,18 +54,28 @@ export class LevelStore implements KeyValueStore {
   }
 
   /**
-   * Makes a damaged database one that opens, with what can still be read; the rest is gone, unseen.
+   * Copies what can still be read of a damaged database into a new one; the rest is gone, unseen.
    *
-   * @throws {StoreError} `STORE_DATABASE_DAMAGED`
+   * @param dir - mended in place as far as LevelDB can.
+   * @param into - emptied first. Durable when settled.
+   * @throws {StoreError} `STORE_DATABASE_DAMAGED` where nothing can be read
    */
-  static async salvage(dir: string): Promise<void> {
+  static async salvage(dir: string, into: string): Promise<void> {
     try {
       await ClassicLevel.repair(dir)
     } catch (error) {
       throw new StoreError({ code: 'STORE_DATABASE_DAMAGED', dir, part: 'manifest or log' }, { cause: error })
     }
+    await rm(into, { recursive: true, force: true })
+    const from = await openDatabase(dir)
+    const to = await LevelStore.open(into)
+    try {
+      await copyReadable(from, to)
+    } finally {
+      await from.close()
+      await to.close()
+    }
   }
-
   /** @throws {StoreError} `STORE_DATABASE_DAMAGED`, `STORE_READ_FAILED`, `STORE_CLOSED` */
   async get(key: Uint8Array): Promise<Uint8Array | undefined> {
     if (this.#closed || this.#reopening !== undefined) await this.#ready()
@@ -176,10 +187,8 @@ export class LevelStore implements KeyValueStore {
   }
 
   #unsealed(key: Uint8Array, stored: Uint8Array): Uint8Array {
-    const end = stored.length - CRC_BYTES
-    const value = plain(stored).subarray(0, Math.max(0, end))
-    const crc = end < 0 ? undefined : new DataView(stored.buffer, stored.byteOffset + end, CRC_BYTES).getUint32(0)
-    if (crc !== crc32c(value, crc32c(key))) throw this.#damaged('value', undefined)
+    const value = unsealed(key, stored)
+    if (value === undefined) throw this.#damaged('value', undefined)
     return value
   }
 
@@ -192,6 +201,26 @@ export class LevelStore implements KeyValueStore {
     if (codeOf(error) === 'LEVEL_CORRUPTION' || isBrokenFile(error)) return this.#damaged('table', error)
     return new StoreError({ code: 'STORE_READ_FAILED', reason: codeOf(error) }, { cause: error })
   }
+}
+
+async function copyReadable(from: Database, to: LevelStore): Promise<void> {
+  let [batch, bytes]: [KeyChange[], number] = [[], 0]
+  try {
+    for await (const [key, stored] of from.iterator()) {
+      const value = unsealed(key, stored)
+      // With flipped bits: LevelDB keeps it where the rest of its table makes sense.
+      if (value === undefined) continue
+      batch.push({ key, value })
+      bytes += key.length + stored.length
+      if (bytes < LEDGER_COPY_BYTES) continue
+      await to.batch(batch)
+      ;[batch, bytes] = [[], 0]
+    }
+  } catch (error) {
+    // Told at the end of all: the stretches that can't be read were left out.
+    if (codeOf(error) !== 'LEVEL_CORRUPTION' && !isBrokenFile(error)) throw error
+  }
+  await to.batch(batch)
 }
 
 async function openDatabase(dir: string): Promise<Database> {
@@ -216,6 +245,15 @@ function sealed(key: Uint8Array, value: Uint8Array): Uint8Array {
   stored.set(value)
   stored.writeUInt32BE(crc32c(value, crc32c(key)), value.length)
   return stored
+}
+
+/** @returns `undefined` where the value isn't what was stored under the key */
+function unsealed(key: Uint8Array, stored: Uint8Array): Uint8Array | undefined {
+  const end = stored.length - CRC_BYTES
+  if (end < 0) return undefined
+  const value = plain(stored).subarray(0, end)
+  const crc = new DataView(stored.buffer, stored.byteOffset + end, CRC_BYTES).getUint32(0)
+  return crc === crc32c(value, crc32c(key)) ? value : undefined
 }
 
 /** LevelDB hands out Buffers, whose `slice` is another than that of the array they seem to be. */

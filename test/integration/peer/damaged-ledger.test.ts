@@ -1,10 +1,12 @@
 /** A ledger that a disk has damaged: the peer rebuilds it from the others, and what else it keeps stays. */
 import { readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { ClassicLevel } from 'classic-level'
 import { concat } from 'uint8arrays/concat'
 import { fromString } from 'uint8arrays/from-string'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { EPOCH_BLOCKS } from '../../../src/core/limits.ts'
+import { cborCid } from '../../../src/crypto/hash.ts'
 import { LevelStore } from '../../../src/store/level-store.ts'
 import { PrefixStore } from '../../../src/store/prefix-store.ts'
 import { MemoryLog } from '../p2p/test-peer.ts'
@@ -65,6 +67,13 @@ async function expectRebuilt(peer: TestPeer, other: TestPeer): Promise<void> {
   await vi.waitFor(() => expect(peer.peer.ledger.catchingUp).toBeUndefined(), WAIT)
 }
 
+/** @throws {StoreError} `STORE_DATABASE_DAMAGED` */
+async function readAll(at: TestPeer, blocks: number): Promise<void> {
+  const { reader } = at.peer.chain
+  for await (const _entry of reader.list('account', new Uint8Array(0))) continue
+  for (let height = 1; height <= blocks; height++) await reader.bodyAt(height)
+}
+
 const DAMAGE: readonly (readonly [string, RegExp, (file: string) => Promise<void>])[] = [
   ['a manifest with flipped bytes', /^MANIFEST/, corrupt],
   ['a manifest that is cut', /^MANIFEST/, cut],
@@ -91,6 +100,8 @@ describe.each([
     // A short chain lies in the log as a whole, and has no table yet.
     for (const file of await filesOf(await ledgerOf(hurt), pattern)) await damage(file)
     const back = await network.startPeer(1)
+    // Damage of what a start doesn't read shows here.
+    await vi.waitFor(async () => readAll(back, blocks), WAIT)
     await expectRebuilt(back, whole)
     await newAccount(back, what)
     await expectRebuilt(back, whole)
@@ -104,11 +115,7 @@ test('damage found while reading is said, and mended while the peer runs; the da
   await hurt.close()
   const alone = await network.startPeer(1, [])
   for (const file of await filesOf(await ledgerOf(hurt), /\.ldb$/)) await corrupt(file)
-  const readAll = async (): Promise<void> => {
-    for await (const _entry of alone.peer.chain.reader.list('account', new Uint8Array(0))) continue
-    for (let height = 1; height <= LONG; height++) await alone.peer.chain.reader.bodyAt(height)
-  }
-  await expect(readAll()).rejects.toThrow('STORE_DATABASE_DAMAGED')
+  await expect(readAll(alone, LONG)).rejects.toThrow('STORE_DATABASE_DAMAGED')
   await vi.waitFor(
     () => expect(alone.peer.ledger.catchingUp).toMatchObject({ fault: { code: 'LEDGER_NOT_FOUND' } }),
     WAIT,
@@ -117,9 +124,56 @@ test('damage found while reading is said, and mended while the peer runs; the da
   await alone.peer.host.dial(whole.peer.host.getMultiaddrs())
   await vi.waitFor(() => expect(alone.peer.ledger.catchingUp).toBeUndefined(), WAIT)
   await expectRebuilt(alone, whole)
-  await readAll()
+  await readAll(alone, LONG)
   expect((await stat(join(hurt.config.dataDir, 'ledger', 'damaged'))).isDirectory()).toBe(true)
   await newAccount(alone, 'after')
+})
+
+/** Flips a bit of each value whose key begins so, as a sector does that rots: LevelDB itself doesn't see it. */
+async function rot(dir: string, prefix: Uint8Array): Promise<number> {
+  const encoding = { keyEncoding: 'view', valueEncoding: 'view' }
+  const database = new ClassicLevel<Uint8Array, Uint8Array>(dir, encoding)
+  let count = 0
+  for await (const [key, value] of database.iterator({ gte: prefix, lt: concat([prefix, new Uint8Array([0xff])]) })) {
+    const altered = Uint8Array.from(value)
+    altered[0] = (altered[0] ?? 0) ^ 1
+    await database.put(key, altered)
+    count++
+  }
+  await database.close()
+  return count
+}
+
+test('damage that a start comes upon once the ledger is open: the ledger is set aside, and fetched from the others', async () => {
+  await using network = await damagedNetwork(SHORT, new MemoryLog())
+  const [whole, hurt] = [network.peer(0), network.peer(1)]
+  await hurt.close()
+  expect(await rot(await ledgerOf(hurt), fromString('s\u000bmember-peer'))).toBeGreaterThan(0)
+  const back = await network.startPeer(1)
+  await expectRebuilt(back, whole)
+  expect((await stat(join(hurt.config.dataDir, 'ledger', 'damaged'))).isDirectory()).toBe(true)
+  await newAccount(back, 'after')
+})
+
+test('damage that a start comes upon in the notes: what is whole of them is saved', async () => {
+  await using network = await damagedNetwork(SHORT, new MemoryLog())
+  const hurt = network.peer(1)
+  const notes = join(hurt.config.dataDir, 'state')
+  const pin = async (peer: TestPeer, byte: number): Promise<boolean> =>
+    peer.peer.pins.add(cborCid(new Uint8Array([byte])))
+  await pin(hurt, 1)
+  await hurt.close()
+  expect(await rot(notes, fromString('pins/'))).toBe(1)
+  const store = await LevelStore.open(notes)
+  await store.batch([{ key: fromString('objects/whole'), value: new Uint8Array([1]) }])
+  await store.close()
+  const back = await network.startPeer(1)
+  expect(back.peer.pins.list()).toEqual([])
+  await back.close()
+  const saved = await LevelStore.open(notes)
+  expect(await saved.get(fromString('objects/whole'))).toEqual(new Uint8Array([1]))
+  await saved.close()
+  expect(await readdir(hurt.config.dataDir)).toContain('state-damaged')
 })
 
 test("a state that is another than the validators' is noticed with the next block, and rebuilt", async () => {

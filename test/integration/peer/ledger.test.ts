@@ -1,5 +1,9 @@
 /** Four validators in one process: real TCP, real disks, the production daemon. */
 import { expect, test, vi } from 'vitest'
+import { submitTx } from '../../../src/cli/submit.ts'
+import { wrapKey } from '../../../src/crypto/envelope.ts'
+import { cborCid } from '../../../src/crypto/hash.ts'
+import { draftRecordAdd, recordKeyContext } from '../../../src/domain/records.ts'
 import { TestNetwork, newAccount } from './network.ts'
 
 const WAIT = { timeout: 20_000, interval: 50 }
@@ -36,6 +40,20 @@ test('what a peer that does not vote was given is kept until it is final, and gi
   await waiting
   await vi.waitFor(() => expect(peer.mempool.count).toBe(0), WAIT)
 }, 120_000)
+
+test('programs that sign for one account at once each get a turn of their own', async () => {
+  await using network = await TestNetwork.start({ peers: 4, validators: 4 })
+  const patient = await newAccount(network.peer(0), 'busy')
+  const add = async (number: number): Promise<string> => {
+    const manifest = cborCid(new Uint8Array([number]))
+    const context = recordKeyContext({ patient: patient.id, manifest })
+    const key = await wrapKey(patient.encryption, new Uint8Array(32), context)
+    const draft = draftRecordAdd({ patient: patient.id, category: 'imaging', manifest, key })
+    return (await submitTx(network.peer(number % 2).client, patient, draft, { signal: AbortSignal.timeout(60_000) })).tx
+  }
+  const added = await Promise.all([1, 2, 3, 4].map(add))
+  expect(new Set(added).size).toBe(4)
+})
 
 test('with one of four validators stopped, the others go on; started again, it comes back by itself', async () => {
   await using network = await TestNetwork.start({ peers: 4, validators: 4 })

@@ -104,7 +104,7 @@ export async function putLedger(network: TestNetwork, index: number, entries: re
   const config = network.configs[index]
   if (config === undefined) throw new Error(`no peer ${index}`)
   const nothing = new MemoryStore()
-  const database = await LedgerDatabase.open({ log }, join(config.dataDir, 'ledger'), nothing)
+  const database = await LedgerDatabase.open({ log }, join(config.dataDir, 'ledger'), nothing, false)
   await database.batch(entries)
   await database.close()
 }
