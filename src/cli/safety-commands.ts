@@ -1,9 +1,10 @@
 /** `status`: how safe what is stored is, in words. */
 import type { Command } from 'commander'
+import type { StorageQuota } from '../domain/storage-quota.ts'
 import type { PeerStatus } from '../peer/peer.ts'
 import type { Safety } from '../peer/safety.ts'
 import { print } from './output.ts'
-import { safetyRows } from './safety-words.ts'
+import { quotaText, safetyRows } from './safety-words.ts'
 import { withPeer } from './session.ts'
 import { resolveObject } from './target.ts'
 import { TreeReader } from './tree-reader.ts'
@@ -27,7 +28,11 @@ export function safetyCommands(program: Command): void {
         const { repair } = await client.get<PeerStatus>('/api/v1/status')
         const { minutesLeft } = repair
         const left = minutesLeft === undefined ? {} : { minutesLeft }
-        print(options.json, safety, safetyRows(safety, { nowMs: Date.now(), ...left }))
+        const rows = safetyRows(safety, { nowMs: Date.now(), ...left })
+        if (object === undefined) {
+          const quota = await client.get<StorageQuota>('/api/v1/quota', { signal })
+          print(options.json, { ...safety, quota }, [...rows, ['quota', quotaText(quota)]])
+        } else print(options.json, safety, rows)
       }),
     )
 }

@@ -1,6 +1,9 @@
 /** Safety in words: "survives any 4 of 10 institutions failing; last proven 09:12; 3 extents being repaired, 12 minutes left". */
+import type { StorageQuota } from '../domain/storage-quota.ts'
 import type { AwayPeer, Safety } from '../peer/safety.ts'
 import { bold, bytesText, timeText } from './output.ts'
+
+const DAY_MS = 86_400_000
 
 /** @param minutesLeft - of repair, as far as this peer does it. */
 export function safetyText(safety: Safety, options: { readonly nowMs: number; readonly minutesLeft?: number }): string {
@@ -24,6 +27,11 @@ export function safetyRows(
     ['placed', `${count(objects, 'object')}, ${bytesText(bytes)}, in ${count(extents, 'extent')}`],
     ...safety.away.map((peer) => ['not counted', awayText(peer)] as const),
   ]
+}
+
+/** What the institution may add; a shorter lease takes less of it, a longer one more. */
+export function quotaText({ bytes, leaseMs, leftBytes }: StorageQuota): string {
+  return `${bytesText(leftBytes)} of ${bytesText(bytes)} free, for leases of ${leaseMs < DAY_MS ? `${leaseMs / 1_000} s` : count(Math.floor(leaseMs / DAY_MS), 'day')}`
 }
 
 function survivalText({ institutions }: Safety, survives: number): string {

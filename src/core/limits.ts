@@ -56,6 +56,8 @@ export const STORAGE_PARAMS = {
   leaseMs: { min: 1_000, default: 365 * 24 * 60 * 60 * 1_000, max: 100 * 366 * 24 * 60 * 60 * 1_000 },
   /** The longest lease: records keep what must be kept for longer. */
   leaseMaxMs: { min: 1_000, default: 10 * 366 * 24 * 60 * 60 * 1_000, max: 100 * 366 * 24 * 60 * 60 * 1_000 },
+  /** MiB that an institution may fill with leases of `leaseMs` at once, and keep renewed: 64 TiB. All its MiB-hours are below 2^53. */
+  quotaMib: { min: 1, default: 64 * 2 ** 20, max: 2 ** 32 },
   /** Least time between two placement tables: each makes peers move data. */
   layoutMs: { min: 0, default: 60_000, max: 24 * 60 * 60 * 1_000 },
   /** A peer that is silent for less is not repaired around, unless an extent is near its end. */

@@ -35,6 +35,7 @@ import { HeldChanges } from './storage-held.ts'
 import { isKeptNow, mayManage } from './storage-leases.ts'
 import { STORAGE_LANE, type StorageOfferFault, institutionFault } from './storage-offers.ts'
 import { getStorageParams } from './storage-params.ts'
+import { type StorageQuotaFault, storageCost, takeStorage } from './storage-quota.ts'
 import {
   CONTENT_NAMESPACE,
   type Extent,
@@ -127,7 +128,7 @@ async function applyCommit(
   view: StateView,
   tx: Tx<StorageCommit>,
   block: BlockContext,
-): Promise<Step<StorageCommitFault | StorageOfferFault>> {
+): Promise<Step<StorageCommitFault | StorageOfferFault | StorageQuotaFault>> {
   const { extents, first, object: given } = tx.payload
   const layout = await getLayout(view)
   if (layout === undefined) return refuse({ code: 'STORAGE_NO_LAYOUT' })
@@ -167,12 +168,33 @@ async function applyCommit(
   if (isWhole(after) && given.bytes > stored) {
     return refuse({ code: 'OBJECT_BYTES_WRONG', bytes: given.bytes, bytesMax: stored })
   }
+  const quota = await takeStorage(view, {
+    org: after.org,
+    mibHours: await costOf(view, before, after, block),
+    nowMs: block.timeMs,
+  })
+  if ('fault' in quota) return refuse(quota.fault)
   return accept([
     objectChange(after),
+    ...quota.changes,
     ...checks.flatMap((check) => extentChanges(check.stored)),
     ...(await held.changes(view)),
     ...(isWhole(after) ? await contentChanges(view, after) : []),
   ])
+}
+
+/** What comes with this commit, until the end of its lease; and what was there, for as much as the lease is longer now. */
+async function costOf(
+  view: StateView,
+  before: StoredObject | undefined,
+  after: StoredObject,
+  { timeMs: nowMs }: BlockContext,
+): Promise<number> {
+  // It stays so long at the least.
+  const untilMs = Math.max(after.leaseMs, nowMs + (await getStorageParams(view)).orphanMs)
+  const had = before?.stored ?? 0
+  const longer = storageCost(had, Math.max(before?.leaseMs ?? 0, nowMs), after.leaseMs)
+  return storageCost(after.stored - had, nowMs, untilMs) + longer
 }
 
 async function objectFault(

@@ -24,6 +24,7 @@ import { type StorageColumnFault, HolderChanges, extentIndex } from './storage-c
 import { namingVersion, recordVersionRef } from './storage-holds.ts'
 import { mayManage } from './storage-leases.ts'
 import { STORAGE_LANE, institutionFault } from './storage-offers.ts'
+import { returnStorage } from './storage-quota.ts'
 import {
   type ExtentRef,
   OBJECT_NAMESPACE,
@@ -181,7 +182,8 @@ async function applyErase(
     return refuse({ code: 'ERASURE_NOT_ENTITLED', manifest, account: tx.account, records })
   }
   if (stored.holds > 0) return refuse({ code: 'OBJECT_HELD', manifest, holds: stored.holds })
-  return accept([objectChange({ ...stored, erasedMs: block.timeMs })])
+  const returned = await returnStorage(view, stored, block.timeMs)
+  return accept([objectChange({ ...stored, erasedMs: block.timeMs }), ...returned])
 }
 
 async function isOwnAccount(view: StateView, tx: Tx<StorageErase>): Promise<boolean> {

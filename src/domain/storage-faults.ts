@@ -8,6 +8,7 @@ import type { StorageHoldFault } from './storage-holds.ts'
 import type { StorageLayoutFault } from './storage-layout.ts'
 import type { StorageLeaseFault } from './storage-leases.ts'
 import type { StorageOfferFault } from './storage-offers.ts'
+import type { StorageQuotaFault } from './storage-quota.ts'
 
 /** Every code that the storage machine, and the check of its certificates, can answer with. */
 type Code = (
@@ -20,6 +21,7 @@ type Code = (
   | StorageLayoutFault
   | StorageLeaseFault
   | StorageOfferFault
+  | StorageQuotaFault
 )['code']
 
 export const storageFaults = {
@@ -214,6 +216,12 @@ export const storageFaults = {
     todo: 'Ask the institutions that placed them.',
     http: 409,
     exit: EXIT.denied,
+  },
+  STORAGE_QUOTA_EXHAUSTED: {
+    says: 'The storage quota of {org} has {left} MiB-hours left, and this takes {mibHours}; it fits at {fitsMs} (0: never).',
+    todo: 'Let go what is not needed ("apotheca lease release"), ask for a shorter lease, or wait: the quota refills with time.',
+    http: 429,
+    exit: EXIT.capacity,
   },
   OBJECT_LEASE_TOO_LONG: {
     says: 'The lease would last until {leaseMs}; the latest allowed is {latestMs}.',

@@ -21,6 +21,7 @@ import { getRecordCount } from './records.ts'
 import { HeldChanges } from './storage-held.ts'
 import { STORAGE_LANE } from './storage-offers.ts'
 import { getStorageParams } from './storage-params.ts'
+import { type StorageQuotaFault, returnStorage, storageCost, takeStorage } from './storage-quota.ts'
 import {
   CONTENT_NAMESPACE,
   OBJECT_NAMESPACE,
@@ -108,7 +109,7 @@ async function applyRenew(
   view: StateView,
   tx: Tx<StorageRenew>,
   block: BlockContext,
-): Promise<Step<StorageLeaseFault>> {
+): Promise<Step<StorageLeaseFault | StorageQuotaFault>> {
   const { leaseMs, manifest } = tx.payload
   const found = await managed(view, tx, manifest)
   if (!found.ok) return refuse(found.fault)
@@ -124,13 +125,20 @@ async function applyRenew(
   const latestMs = block.timeMs + params.leaseMaxMs
   if (leaseMs > latestMs) return refuse({ code: 'OBJECT_LEASE_TOO_LONG', leaseMs, latestMs })
   if (leaseMs <= stored.leaseMs) return refuse({ code: 'OBJECT_LEASE_NOT_LONGER', leaseMs, current: stored.leaseMs })
-  return accept([objectChange({ ...stored, leaseMs })])
+  const mibHours = storageCost(stored.stored, Math.max(stored.leaseMs, block.timeMs), leaseMs)
+  const quota = await takeStorage(view, { org: stored.org, mibHours, nowMs: block.timeMs })
+  if ('fault' in quota) return refuse(quota.fault)
+  return accept([objectChange({ ...stored, leaseMs }), ...quota.changes])
 }
 
 async function applyRelease(view: StateView, tx: Tx<OneObject>, block: BlockContext): Promise<Step<StorageLeaseFault>> {
   const found = await managed(view, tx, tx.payload.manifest)
   if (!found.ok) return refuse(found.fault)
-  return accept([objectChange({ ...found.stored, leaseMs: Math.min(found.stored.leaseMs, block.timeMs) })])
+  const { stored } = found
+  // What a record or a hold keeps goes on filling disks.
+  const isLetGo = stored.holds === 0 && (await getRecordCount(view, stored.manifest)) === 0
+  const returned = isLetGo ? await returnStorage(view, stored, block.timeMs) : []
+  return accept([objectChange({ ...stored, leaseMs: Math.min(stored.leaseMs, block.timeMs) }), ...returned])
 }
 
 async function managed(

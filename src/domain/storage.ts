@@ -20,6 +20,7 @@ import { LAYOUT_PARTS_NAMESPACE, layoutTypes } from './storage-layout.ts'
 import { leaseTypes } from './storage-leases.ts'
 import { PEERS_OF_NAMESPACE, PEER_SET_NAMESPACE, offerTypes } from './storage-offers.ts'
 import { STORAGE_PARAMS_NAMESPACE, storageParamsChange } from './storage-params.ts'
+import { STORAGE_QUOTA_NAMESPACE } from './storage-quota.ts'
 import {
   CONTENT_NAMESPACE,
   EXTENT_NAMESPACE,
@@ -38,6 +39,7 @@ export const storageMachine: StateMachine = {
     PEER_SET_NAMESPACE,
     PEERS_OF_NAMESPACE,
     HELD_NAMESPACE,
+    STORAGE_QUOTA_NAMESPACE,
     LAYOUT_NAMESPACE,
     LAYOUT_PARTS_NAMESPACE,
     ROWS_NAMESPACE,

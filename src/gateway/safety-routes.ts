@@ -1,12 +1,13 @@
 /** How safe what is stored is, in numbers; `apotheca status` puts them in words. */
 import type { FastifyInstance } from 'fastify'
 import { parseCid } from '../core/ids.ts'
+import { getStorageQuota } from '../domain/storage-quota.ts'
 import type { Peer } from '../peer/peer.ts'
 import { safetyOfAll, safetyOfObject } from '../peer/safety.ts'
 import { cidParams } from './content-routes.ts'
 import { sendDagJson } from './dag-json-reply.ts'
 
-export function safetyRoutes(api: FastifyInstance, { chain }: Peer): void {
+export function safetyRoutes(api: FastifyInstance, { chain, institution }: Peer): void {
   api.get(
     '/safety',
     {
@@ -16,6 +17,17 @@ export function safetyRoutes(api: FastifyInstance, { chain }: Peer): void {
       },
     },
     async (_request, reply) => sendDagJson(reply, await safetyOfAll(chain.reader)),
+  )
+  api.get(
+    '/quota',
+    {
+      schema: {
+        summary:
+          "This peer's institution: what it may have stored for a lease of the common length, and how much of that it may add now",
+        tags: ['status'],
+      },
+    },
+    async (_request, reply) => sendDagJson(reply, await getStorageQuota(chain.reader, institution, chain.head.timeMs)),
   )
   api.get<{ Params: { cid: string } }>(
     '/objects/:cid/safety',

@@ -1,5 +1,5 @@
 /**
- * How storage runs on a chain: times that the genesis may set, each within bounds, else the default. `STORAGE_PARAMS` in
+ * How storage runs on a chain: times and sizes that the genesis may set, each within bounds, else the default. `STORAGE_PARAMS` in
  * core/limits.ts says what each means.
  *
  * @see docs/spec/genesis.md
@@ -16,6 +16,7 @@ const someParams: Decoder<Partial<StorageParams>> = object({
   orphanMs: within(STORAGE_PARAMS.orphanMs),
   leaseMs: within(STORAGE_PARAMS.leaseMs),
   leaseMaxMs: within(STORAGE_PARAMS.leaseMaxMs),
+  quotaMib: within(STORAGE_PARAMS.quotaMib),
   layoutMs: within(STORAGE_PARAMS.layoutMs),
   silentMs: within(STORAGE_PARAMS.silentMs),
 })
@@ -33,6 +34,7 @@ export function completeStorageParams(given: Partial<StorageParams>): StoragePar
     orphanMs: given.orphanMs ?? STORAGE_PARAMS.orphanMs.default,
     leaseMs: given.leaseMs ?? STORAGE_PARAMS.leaseMs.default,
     leaseMaxMs: given.leaseMaxMs ?? STORAGE_PARAMS.leaseMaxMs.default,
+    quotaMib: given.quotaMib ?? STORAGE_PARAMS.quotaMib.default,
     layoutMs: given.layoutMs ?? STORAGE_PARAMS.layoutMs.default,
     silentMs: given.silentMs ?? STORAGE_PARAMS.silentMs.default,
   }

@@ -3,6 +3,7 @@
  * ledger has already, so any number of attempts, with crashes between, end with the object placed.
  */
 import type { CID } from 'multiformats/cid'
+import { CodedError } from '../core/coded-error.ts'
 import type { AccountId } from '../core/ids.ts'
 import { COMMIT_EXTENTS_MAX } from '../core/limits.ts'
 import type { Log } from '../core/ports.ts'
@@ -10,6 +11,7 @@ import type { PlacementCode } from '../domain/placement-table.ts'
 import type { StorageCommit } from '../domain/storage-commit.ts'
 import { getAccount } from '../domain/accounts.ts'
 import { getStorageParams } from '../domain/storage-params.ts'
+import { storageCost, takeStorage } from '../domain/storage-quota.ts'
 import { getStoragePeer, getStoredObject, isWhole } from '../domain/storage-state.ts'
 import { type StorageLayout, assignedRow, criticalCode, extentGroup, getLayout } from '../domain/storage-table.ts'
 import { memberIds } from '../domain/validator-sets.ts'
@@ -74,13 +76,11 @@ export async function placeObject(
   const peers = layout.code.data + layout.code.parity
   events.onPlan({ extents: walk.extents, bytes: walk.bytes, peers })
   events.onCommitted(first)
+  const object = { ...(await commitObject(deps, walk)), ...(before === undefined ? await storedFor(deps, storer) : {}) }
+  await checkQuota(deps, object, { share: 1 - first / walk.extents, code: await codeOf(deps, layout, job.critical) })
   const commits = new ExtentCommits(
     { account: deps.account, onCommitted: events.onCommitted },
-    {
-      object: { ...(await commitObject(deps, walk)), ...(before === undefined ? await storedFor(deps, storer) : {}) },
-      first,
-      signal,
-    },
+    { object, first, signal },
   )
   let index = first
   try {
@@ -185,6 +185,23 @@ async function storedFor(
   storer: AccountId,
 ): Promise<{ readonly storer?: AccountId }> {
   return (await getAccount(chain.reader, storer))?.org === account.institution ? { storer } : {}
+}
+
+/**
+ * Asked before anything is sent: the ledger would refuse it when all is with its holders.
+ *
+ * @param rest.share - of the object's bytes that isn't committed yet. @throws {CodedError} `STORAGE_QUOTA_EXHAUSTED`
+ */
+async function checkQuota(
+  { account, chain }: PlacementRunDeps,
+  { bytes, leaseMs }: StorageCommit['object'],
+  { code, share }: { readonly share: number; readonly code: PlacementCode },
+): Promise<void> {
+  const nowMs = chain.head.timeMs
+  const stored = (bytes * share * (code.data + code.parity)) / code.data
+  const mibHours = storageCost(stored, nowMs, leaseMs)
+  const taken = await takeStorage(chain.reader, { org: account.institution, mibHours, nowMs })
+  if ('fault' in taken) throw new CodedError(taken.fault)
 }
 
 async function commitObject({ chain }: PlacementRunDeps, walk: ObjectWalk): Promise<StorageCommit['object']> {

@@ -9,6 +9,7 @@ import type { CliAccount } from '../../../src/cli/account.ts'
 import { put } from '../../../src/cli/put.ts'
 import { SEGMENT_BYTES } from '../../../src/core/limits.ts'
 import { sha256 } from '../../../src/crypto/hash.ts'
+import type { StorageQuota } from '../../../src/domain/storage-quota.ts'
 import { type Extent, getExtent, getStoragePeer, getStoredObject } from '../../../src/domain/storage-state.ts'
 import { getLayout } from '../../../src/domain/storage-table.ts'
 import type { PlacementStatus } from '../../../src/peer/placement-status.ts'
@@ -234,4 +235,21 @@ test('on the only peer of a network an object stays whole, and its status says s
   const at = network.peer(0)
   const manifest = await putRandom(network, at, await newAccount(at, 'storer'), { bytes: 1_000 })
   await vi.waitFor(async () => expect(await statusOf(at, manifest)).toMatchObject({ state: 'alone' }), WAIT)
+})
+
+test("an object beyond the institution's storage quota stays with its storer: nothing is sent, and its status says why", async () => {
+  await using network = await TestNetwork.start({ peers: 4, storage: { quotaMib: 16 } })
+  const at = network.peer(0)
+  const account = await newAccount(at, 'storer')
+  await tableOfFour(network)
+  await placed(at, await putRandom(network, at, account, { bytes: 2 * MIB }))
+  const manifest = await putRandom(network, at, account, { bytes: 9 * MIB })
+  await vi.waitFor(async () => {
+    const status = await statusOf(at, manifest)
+    expect(status).toMatchObject({ state: 'waiting', committed: 0, bytesPushed: 0 })
+    expect(status.fault).toMatchObject({ code: 'STORAGE_QUOTA_EXHAUSTED', org: 'h0' })
+  }, WAIT)
+  const { bytes, leftBytes } = await at.client.get<StorageQuota>('/api/v1/quota')
+  expect(bytes).toBe(16 * MIB)
+  expect(leftBytes).toBeLessThan(13 * MIB)
 })

@@ -39,6 +39,7 @@ test('the genesis says whose each peer is, and how storage runs; what it doesnâ€
     orphanMs: 604_800_000,
     leaseMs: 31_536_000_000,
     leaseMaxMs: 316_224_000_000,
+    quotaMib: 67_108_864,
     layoutMs: 5,
     silentMs: 1_000,
   })
