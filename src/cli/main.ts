@@ -1,4 +1,4 @@
-#!/usr/bin/env -S MALLOC_ARENA_MAX=2 MALLOC_MMAP_THRESHOLD_=262144 MALLOC_TRIM_THRESHOLD_=2097152 node --max-semi-space-size=12
+#!/usr/bin/env -S MALLOC_ARENA_MAX=2 MALLOC_MMAP_THRESHOLD_=262144 MALLOC_TRIM_THRESHOLD_=2097152 node --max-semi-space-size=6
 /** The command line. Commands are listed here; what they do is loaded when it is asked for, so that small ones start fast. */
 import { setFlagsFromString } from 'node:v8'
 import { Command } from 'commander'

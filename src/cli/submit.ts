@@ -15,14 +15,12 @@ export interface FinalTx {
   readonly height: number
 }
 
-/** So long the receipt alone is asked for; then also whether the turn is over. */
-const TURN_WAIT_MS = 2_000
 /** Times a transaction is signed, where other programs that sign for the account take the turn before it. */
 const TRIES = 8
 
 /**
- * Signs with the account's next `seq`. Where another program, or the account's own peer, has that turn, the next one is taken once
- * that is final: what was refused for its `seq` has changed nothing.
+ * Signs with the account's next `seq`. Where the peer refuses it because another program, or the peer itself, has that turn, the next one
+ * is taken once that is final. What the peer once took is never signed again: it may be final though its receipt isn't here.
  *
  * @param route - where the envelope goes; an account's creation is attested by its institution on the way.
  * @throws {CliError} `TX_REFUSED`, `TX_NOT_FINAL`; {ApiError} where it can't be in a block
@@ -34,42 +32,33 @@ export async function submitTx(
   options: { signal: AbortSignal; route?: 'ledger/transactions' | 'accounts' },
 ): Promise<FinalTx> {
   const { signal, route = 'ledger/transactions' } = options
-  const askNext = async (): Promise<NextAnswer> =>
-    client.get<NextAnswer>(`/api/v1/accounts/${account.id}/next?lane=${draft.lane}`, { signal })
-  const nextSeq = async (): Promise<number> => (await askNext()).seq
+  const asked = `/api/v1/accounts/${account.id}/next?lane=${draft.lane}`
   const headers = { 'content-type': 'application/vnd.ipld.dag-cbor' }
   let signer: Signer | undefined
   let leastSeq = 0
   for (let tries = 1; ; tries++) {
-    const next = await askNext()
-    const seq = Math.max(next.seq, leastSeq)
+    const next = await client.get<NextAnswer>(asked, { signal })
     const org = route === 'accounts' ? next.institution : await homeOf(client, account.id)
     signer ??= await account.openSigner()
     const body = txBodyOf(draft, {
       chain: next.chain,
       org,
       account: account.id,
-      seq,
+      seq: Math.max(next.seq, leastSeq),
       expiresMs: Math.max(Date.now(), next.blockTimeMs) + TX_LIFETIME_MS,
     })
     const { bytes } = await signTx(body, [signer])
     try {
-      const { tx } = await client.get<{ tx: TxId }>(`/api/v1/${route}`, {
+      const answer = await client.get<{ tx: TxId }>(`/api/v1/${route}`, {
         method: 'POST',
         headers,
         body: bytes,
         signal,
       })
-      const answer = await waitTurn(client, { tx, seq, nextSeq }, signal)
-      const superseded = { code: 'TX_SEQ_USED', seq, next: seq + 1 }
-      if (answer === undefined) throw refused(superseded)
-      const { height, receipt } = answer
-      if (receipt.fault !== undefined) throw refused(receipt.fault)
-      return { tx, height }
+      return await waitFinal(client, answer.tx, signal)
     } catch (error) {
       const taken = tries < TRIES ? takenTurn(error) : undefined
-      if (taken === undefined) throw error
-      if (taken.by !== undefined) await waitTurn(client, { tx: taken.by, seq, nextSeq }, signal)
+      if (taken === undefined || !(await isOver(client, taken.by, signal))) throw error
       leastSeq = taken.next
     }
   }
@@ -77,40 +66,31 @@ export async function submitTx(
 
 /** @returns who has the turn, where that is known, and the one that may be free; `undefined` for any other fault. */
 function takenTurn(error: unknown): { readonly by?: TxId; readonly next: number } | undefined {
-  const fault: Fault & { tx?: unknown; next?: unknown; refusal?: unknown } = faultOf(error) ?? { code: '' }
+  const fault: Fault & { tx?: unknown; next?: unknown } = faultOf(error) ?? { code: '' }
   if (fault.code === 'MEMPOOL_SEQ_TAKEN') return { by: parseTxId(String(fault.tx)), next: 0 }
-  if (fault.code === 'TX_SEQ_USED') return { next: Number(fault.next) }
-  return fault.code === 'TX_REFUSED' && fault.refusal === 'TX_SEQ_USED' ? { next: 0 } : undefined
+  return fault.code === 'TX_SEQ_USED' ? { next: Number(fault.next) } : undefined
 }
 
-/**
- * Waits until a transaction is final, or another one in its turn, given to another peer: then this one never will be.
- *
- * @throws {CliError} `TX_NOT_FINAL`
- */
-async function waitTurn(
-  client: ApiClient,
-  turn: { readonly tx: TxId; readonly seq: number; readonly nextSeq: () => Promise<number> },
-  signal: AbortSignal,
-): Promise<ReceiptAnswer | undefined> {
-  let isOver = false
-  for (let leftMs = TX_WAIT_MS_MAX; ; leftMs -= TURN_WAIT_MS) {
-    const timeoutMs = isOver ? 0 : Math.min(leftMs, TURN_WAIT_MS)
-    try {
-      return await waitReceipt(client, turn.tx, { timeoutMs, signal })
-    } catch (error) {
-      if (faultOf(error)?.code !== 'TX_NOT_FINAL') throw error
-      if (isOver) return undefined
-      if (leftMs <= TURN_WAIT_MS) throw error
-    }
-    // Asked for once more then: it may have become final just now.
-    isOver = (await turn.nextSeq()) > turn.seq
+/** Waits for the receipt of who has the turn. */
+async function isOver(client: ApiClient, by: TxId | undefined, signal: AbortSignal): Promise<boolean> {
+  if (by === undefined) return true
+  try {
+    await waitReceipt(client, by, { timeoutMs: TX_WAIT_MS_MAX, signal })
+    return true
+  } catch {
+    signal.throwIfAborted()
+    return false
   }
 }
 
-function refused(fault: Fault): CliError {
-  const { sentence, todo } = cliReport(new CodedError(fault))
-  return new CliError({ code: 'TX_REFUSED', refusal: fault.code, sentence, todo })
+async function waitFinal(client: ApiClient, tx: TxId, signal: AbortSignal): Promise<FinalTx> {
+  const answer = await waitReceipt(client, tx, { timeoutMs: TX_WAIT_MS_MAX, signal })
+  const { fault } = answer.receipt
+  if (fault !== undefined) {
+    const { sentence, todo } = cliReport(new CodedError(fault))
+    throw new CliError({ code: 'TX_REFUSED', refusal: fault.code, sentence, todo })
+  }
+  return { tx, height: answer.height }
 }
 
 /**

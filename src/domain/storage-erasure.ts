@@ -182,7 +182,8 @@ async function applyErase(
     return refuse({ code: 'ERASURE_NOT_ENTITLED', manifest, account: tx.account, records })
   }
   if (stored.holds > 0) return refuse({ code: 'OBJECT_HELD', manifest, holds: stored.holds })
-  const returned = await returnStorage(view, stored, block.timeMs)
+  const { timeMs: nowMs } = block
+  const returned = await returnStorage(view, stored, { bytes: stored.stored, fromMs: nowMs, nowMs })
   return accept([objectChange({ ...stored, erasedMs: block.timeMs }), ...returned])
 }
 

@@ -219,7 +219,7 @@ export const storageFaults = {
   },
   STORAGE_QUOTA_EXHAUSTED: {
     says: 'The storage quota of {org} has {left} MiB-hours left, and this takes {mibHours}; it fits at {fitsMs} (0: never).',
-    todo: 'Let go what is not needed ("apotheca lease release"), ask for a shorter lease, or wait: the quota refills with time.',
+    todo: 'Let go what is not needed ("apotheca lease release"), or wait: the quota refills with time.',
     http: 429,
     exit: EXIT.capacity,
   },

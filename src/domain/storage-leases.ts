@@ -125,7 +125,9 @@ async function applyRenew(
   const latestMs = block.timeMs + params.leaseMaxMs
   if (leaseMs > latestMs) return refuse({ code: 'OBJECT_LEASE_TOO_LONG', leaseMs, latestMs })
   if (leaseMs <= stored.leaseMs) return refuse({ code: 'OBJECT_LEASE_NOT_LONGER', leaseMs, current: stored.leaseMs })
-  const mibHours = storageCost(stored.stored, Math.max(stored.leaseMs, block.timeMs), leaseMs)
+  // Since its end it lay there for nothing, unless a record or a hold kept it.
+  const fromMs = (await isKeptBesides(view, stored)) ? Math.max(stored.leaseMs, block.timeMs) : stored.leaseMs
+  const mibHours = storageCost(stored.stored, fromMs, leaseMs)
   const quota = await takeStorage(view, { org: stored.org, mibHours, nowMs: block.timeMs })
   if ('fault' in quota) return refuse(quota.fault)
   return accept([objectChange({ ...stored, leaseMs }), ...quota.changes])
@@ -135,10 +137,16 @@ async function applyRelease(view: StateView, tx: Tx<OneObject>, block: BlockCont
   const found = await managed(view, tx, tx.payload.manifest)
   if (!found.ok) return refuse(found.fault)
   const { stored } = found
-  // What a record or a hold keeps goes on filling disks.
-  const isLetGo = stored.holds === 0 && (await getRecordCount(view, stored.manifest)) === 0
-  const returned = isLetGo ? await returnStorage(view, stored, block.timeMs) : []
+  const { timeMs: nowMs } = block
+  const { orphanMs } = await getStorageParams(view)
+  const of = { bytes: stored.stored, fromMs: nowMs + orphanMs, nowMs }
+  const returned = (await isKeptBesides(view, stored)) ? [] : await returnStorage(view, stored, of)
   return accept([objectChange({ ...stored, leaseMs: Math.min(stored.leaseMs, block.timeMs) }), ...returned])
+}
+
+/** Whether a record or a hold keeps it, so that it goes on filling disks whatever its lease says. */
+async function isKeptBesides(view: StateView, stored: StoredObject): Promise<boolean> {
+  return stored.holds > 0 || (await getRecordCount(view, stored.manifest)) > 0
 }
 
 async function managed(
@@ -186,6 +194,8 @@ async function applyForget(view: StateView, tx: Tx<OneObject>, block: BlockConte
   return accept([
     ...changes,
     ...(await held.changes(view)),
+    // Of an upload that was given up: its lease was for what it would have been.
+    ...(await returnStorage(view, stored, { bytes, fromMs: block.timeMs, nowMs: block.timeMs })),
     isGone
       ? { namespace: OBJECT_NAMESPACE, key: of.multihash.digest, value: undefined }
       : // Unfinished, and begun so long ago that nothing but a record or a hold brings it back.

@@ -1,6 +1,6 @@
 /**
  * How much an institution may have stored, over time. There are no coins: each institution has a bucket of MiB-hours that block time
- * refills, at `quotaMib` for each hour, up to `quotaMib` for one `leaseMs`. A commit takes what its columns need until the end of
+ * refills, at `quotaMib` for each hour, up to `quotaMib` for one `leaseMs` (`orphanMs` where that is longer). A commit takes what its columns need until the end of
  * the lease, a longer lease the difference; what is let go or erased early comes back.
  *
  * So an institution may fill `quotaMib` with leases of the common length at once, and keep so much renewed for ever. What a record names
@@ -56,8 +56,8 @@ export function storageCost(bytes: number, fromMs: number, untilMs: number): num
 export async function getStorageQuota(view: StateView, org: InstitutionId, nowMs: number): Promise<StorageQuota> {
   const params = await getStorageParams(view)
   const left = (await refilled(view, org, params, nowMs)).mibHours / fullMibHours(params)
-  const { leaseMs, quotaMib } = params
-  return { bytes: quotaMib * MIB, leftBytes: Math.floor(quotaMib * left) * MIB, leaseMs }
+  const { quotaMib } = params
+  return { bytes: quotaMib * MIB, leftBytes: Math.floor(quotaMib * left) * MIB, leaseMs: commonMs(params) }
 }
 
 /**
@@ -81,21 +81,31 @@ export async function takeStorage(
   return { changes: [entry(org, { ...held, mibHours: held.mibHours - mibHours })] }
 }
 
-/** Gives back what the rest of an object's lease was taken for: whole hours only. */
+/**
+ * Gives back what the rest of an object's lease was taken for: whole MiB and whole hours only.
+ *
+ * @param of.bytes - of its columns that go. @param of.fromMs - block time from which they lie there no more.
+ */
 export async function returnStorage(
   view: StateView,
-  { leaseMs, org, stored }: Pick<StoredObject, 'leaseMs' | 'org' | 'stored'>,
-  nowMs: number,
+  { leaseMs, org }: Pick<StoredObject, 'leaseMs' | 'org'>,
+  of: { readonly bytes: number; readonly fromMs: number; readonly nowMs: number },
 ): Promise<readonly StateChange[]> {
-  const mibHours = Math.ceil(stored / MIB) * Math.floor(Math.max(0, leaseMs - nowMs) / HOUR_MS)
+  const { bytes, fromMs, nowMs } = of
+  const mibHours = Math.floor(bytes / MIB) * Math.floor(Math.max(0, leaseMs - fromMs) / HOUR_MS)
   if (mibHours === 0) return []
   const params = await getStorageParams(view)
   const held = await refilled(view, org, params, nowMs)
   return [entry(org, { ...held, mibHours: Math.min(fullMibHours(params), held.mibHours + mibHours) })]
 }
 
-function fullMibHours({ leaseMs, quotaMib }: StorageParams): number {
-  return quotaMib * Math.ceil(leaseMs / HOUR_MS)
+function fullMibHours(params: StorageParams): number {
+  return params.quotaMib * Math.ceil(commonMs(params) / HOUR_MS)
+}
+
+/** What a common lease takes: nothing is gone before `orphanMs`. */
+function commonMs({ leaseMs, orphanMs }: StorageParams): number {
+  return Math.max(leaseMs, orphanMs)
 }
 
 async function refilled(view: StateView, org: InstitutionId, params: StorageParams, nowMs: number): Promise<Bucket> {

@@ -8,7 +8,7 @@ import { accountDirectory } from '../domain/accounts.ts'
 import { machines } from '../domain/machines.ts'
 import { COLLECT_FRESH_MS } from '../core/limits.ts'
 import { faultOf } from '../core/coded-error.ts'
-import type { Clock, Log } from '../core/ports.ts'
+import type { Clock, KeyValueStore, Log } from '../core/ports.ts'
 import { type Chain, type ChainDeps, isDamage } from '../ledger/chain.ts'
 import { softwareSigner } from '../crypto/signatures.ts'
 import { encodeGenesis, parseGenesisJson } from '../ledger/genesis.ts'
@@ -41,7 +41,7 @@ import { MemberSet } from './member-set.ts'
 import { ObjectService } from './objects.ts'
 import { openBlocks } from './open-blocks.ts'
 import { openContent } from './open-content.ts'
-import { type FoundDamaged, damagedPart, openChainOn, openNotes, tryOpenChain } from './open-ledger.ts'
+import { type DataPart, damagedPart, openChainOn, openNotes, tryOpenChain } from './open-ledger.ts'
 import { OrphanMarks } from './orphan-marks.ts'
 import type { Peer } from './peer.ts'
 import { Pins } from './pins.ts'
@@ -70,20 +70,21 @@ const HOUR_MS = 3_600_000
  * @throws faults of the keystore, the genesis, the store and the network; whatever was opened is closed again
  */
 export async function startPeer(config: PeerConfig, deps: ComposeDeps): Promise<Peer> {
-  const found: FoundDamaged = { notes: false, ledger: false }
+  const found = new Set<DataPart>()
+  let damaged: DataPart | undefined
   for (;;) {
     const closers: (() => Promise<void>)[] = []
     const close = async (): Promise<void> => {
       for (const closer of closers.splice(0).reverse()) await closer()
     }
     try {
-      return await openAll(config, deps, { closers, close, found })
+      return await openAll(config, deps, { closers, close, damaged })
     } catch (error) {
       await close()
-      const part = damagedPart(error, config.dataDir)
-      if (part === undefined || found[part]) throw error
-      deps.log.error({ fault: faultOf(error), part }, 'a start came upon damage: set aside, and started again')
-      found[part] = true
+      damaged = damagedPart(error, config.dataDir)
+      if (damaged === undefined || found.has(damaged)) throw error
+      deps.log.error({ fault: faultOf(error), part: damaged }, 'a start came upon damage: set aside, and started again')
+      found.add(damaged)
     }
   }
 }
@@ -91,18 +92,24 @@ export async function startPeer(config: PeerConfig, deps: ComposeDeps): Promise<
 async function openAll(
   config: PeerConfig,
   deps: ComposeDeps,
-  run: { readonly closers: (() => Promise<void>)[]; readonly close: () => Promise<void>; readonly found: FoundDamaged },
+  run: {
+    readonly closers: (() => Promise<void>)[]
+    readonly close: () => Promise<void>
+    readonly damaged: DataPart | undefined
+  },
 ): Promise<Peer> {
   const { clock, log, onFailure } = deps
-  const { close, closers, found } = run
+  const { close, closers, damaged } = run
   // The database is opened first: it is the lock on the data folder.
   let freeRoom = async (): Promise<boolean> => false
   const onDiskFull = async (): Promise<boolean> => freeRoom()
-  const { isSaved, notes: state } = await openNotes({ onDiskFull, log }, config.dataDir, found.notes)
+  // Whether the key has signed may be among what was lost.
+  const onSaved = async (notes: KeyValueStore): Promise<void> =>
+    noteSigned(new PrefixStore(notes, 'validator/'), (await openIdentity(config)).consensus.publicKey)
+  const opening = { dataDir: config.dataDir, isDamaged: damaged === 'notes' }
+  const state = await openNotes({ onDiskFull, log }, opening, onSaved)
   closers.push(async () => state.close())
   const identity = await openIdentity(config)
-  // Whether the key has signed may be among what was lost.
-  if (isSaved) await noteSigned(new PrefixStore(state, 'validator/'), identity.consensus.publicKey)
   // Only who holds this may remove blocks: uploads, of what was never committed, and the collector.
   const capability = new RemoveCapability()
   const store = await openBlocks(config, identity.peerId, { clock, log, capability })
@@ -110,8 +117,8 @@ async function openAll(
   // On a full disk the store's ballast makes way for the ledger and the journals.
   freeRoom = async () => store.releaseBallast()
   const mempool = new Mempool()
-  const opening = { clock, log, mempool, onDiskFull, isDamaged: found.ledger }
-  const opened = await openLedger(config, opening, state, closers)
+  const ledgerDeps = { clock, log, mempool, onDiskFull, isDamaged: damaged === 'ledger' }
+  const opened = await openLedger(config, ledgerDeps, state, closers)
   const { chain } = opened
   const members = await MemberSet.open({ chain, log })
   closers.push(async () => members.stop())
@@ -136,8 +143,8 @@ async function openAll(
   await blocks.start()
   closers.push(async () => blocks.stop())
 
-  const ledgerDeps = { ...opened, members, mempool, host, content, store, onFailure, clock, log }
-  const ledger = new LedgerNode(ledgerDeps, deps.catchUp)
+  const nodeDeps = { ...opened, members, mempool, host, content, store, onFailure, clock, log }
+  const ledger = new LedgerNode(nodeDeps, deps.catchUp)
   await ledger.start()
   closers.push(async () => ledger.stop())
   const { institution } = config

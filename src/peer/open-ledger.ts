@@ -1,6 +1,6 @@
 /** Opening a peer's own notes and its ledger, also where a disk has damaged them. */
 import { existsSync } from 'node:fs'
-import { cp, rename, rm } from 'node:fs/promises'
+import { copyFile, mkdir, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Fault, faultOf } from '../core/coded-error.ts'
 import type { KeyValueStore, Log } from '../core/ports.ts'
@@ -10,18 +10,18 @@ import type { LedgerDatabase } from './ledger-database.ts'
 
 const NOTES_FOLDER = 'state'
 const ASIDE = '-damaged'
+/** A copy that LevelDB may mend: the damaged one stays as it is until what was saved takes its place. */
+const MENDED = '-mended'
 const SAVING = '-saving'
 /** What was saved, whole: it takes the place of the damaged one. */
 const SAVED = '-saved'
+/** In saved notes, until whoever opens them has seen to what may be missing. */
+const SAVED_KEY = new TextEncoder().encode('saved')
 
-/** What a start found damaged after it had opened it: LevelDB reads a table when it is asked for something in it. */
-export interface FoundDamaged {
-  notes: boolean
-  ledger: boolean
-}
+export type DataPart = 'notes' | 'ledger'
 
 /** Which part of a peer's data folder an error says is damaged. @returns `undefined` for any other error */
-export function damagedPart(error: unknown, dataDir: string): keyof FoundDamaged | undefined {
+export function damagedPart(error: unknown, dataDir: string): DataPart | undefined {
   if (!isDamage(error)) return undefined
   const fault: Fault & { dir?: unknown } = faultOf(error) ?? { code: '' }
   return fault.dir === join(dataDir, NOTES_FOLDER) ? 'notes' : 'ledger'
@@ -29,45 +29,83 @@ export function damagedPart(error: unknown, dataDir: string): keyof FoundDamaged
 
 /**
  * Opens the database of what only this peer knows: its objects, its place in a scrub, what its validator must remember. From a damaged
- * one, what can be read is saved; a copy of it as it was found is set aside.
+ * one, what can be read is saved into another, which takes its place in one step; the damaged one is set aside.
  *
  * @param isDamaged - known to be so, though it may open.
- * @returns `isSaved`: something may be missing.
+ * @param onSaved - sees to what may be missing; asked again after a kill.
  * @throws {StoreError} as `LevelStore.open`, but for damage
  */
 export async function openNotes(
   deps: LevelStoreOptions & { readonly log: Log },
-  dataDir: string,
-  isDamaged: boolean,
-): Promise<{ readonly notes: LevelStore; readonly isSaved: boolean }> {
-  const { log } = deps
-  const dir = join(dataDir, NOTES_FOLDER)
+  of: { readonly dataDir: string; readonly isDamaged: boolean },
+  onSaved: (notes: KeyValueStore) => Promise<void>,
+): Promise<LevelStore> {
+  const dir = join(of.dataDir, NOTES_FOLDER)
   // A kill came between saving and this.
-  let isSaved = await replaceBySaved(dir)
-  if (!isDamaged) {
-    try {
-      return { notes: await LevelStore.open(dir, deps), isSaved }
-    } catch (error) {
-      if (!isDamage(error)) throw error
-      log.error({ fault: faultOf(error) }, 'the notes of this peer are damaged: what can be read is saved')
-    }
-  }
-  await rm(dir + ASIDE, { recursive: true, force: true })
-  await cp(dir, dir + ASIDE, { recursive: true })
+  await replaceBySaved(dir)
+  const notes = (of.isDamaged ? undefined : await openUndamaged(deps, dir)) ?? (await openSaved(deps, dir))
   try {
-    await LevelStore.salvage(dir, dir + SAVING)
-    await rename(dir + SAVING, dir + SAVED)
-    isSaved = await replaceBySaved(dir)
-    return { notes: await LevelStore.open(dir, deps), isSaved }
+    if ((await notes.get(SAVED_KEY)) !== undefined) {
+      await onSaved(notes)
+      await notes.batch([{ key: SAVED_KEY, value: undefined }])
+    }
+    return notes
+  } catch (error) {
+    await notes.close()
+    throw error
+  }
+}
+
+async function openUndamaged(
+  deps: LevelStoreOptions & { readonly log: Log },
+  dir: string,
+): Promise<LevelStore | undefined> {
+  try {
+    return await LevelStore.open(dir, deps)
   } catch (error) {
     if (!isDamage(error)) throw error
-    log.error(
-      { fault: faultOf(error) },
-      'nothing of the notes of this peer could be saved: its list of objects is lost',
-    )
+    deps.log.error({ fault: faultOf(error) }, 'the notes of this peer are damaged: what can be read is saved')
+    return undefined
   }
-  await rm(dir, { recursive: true })
-  return { notes: await LevelStore.open(dir, deps), isSaved: true }
+}
+
+async function openSaved(deps: LevelStoreOptions & { readonly log: Log }, dir: string): Promise<LevelStore> {
+  await copyReadableFiles(dir, dir + ASIDE, deps.log)
+  await copyReadableFiles(dir + ASIDE, dir + MENDED, deps.log)
+  await rm(dir + SAVING, { recursive: true, force: true })
+  const saving = await LevelStore.open(dir + SAVING)
+  try {
+    await LevelStore.salvage(dir + MENDED, saving)
+  } catch (error) {
+    if (!isDamage(error)) throw error
+    const fault = faultOf(error)
+    deps.log.error({ fault }, 'nothing of the notes of this peer could be saved: its list of objects is lost')
+  } finally {
+    await saving.batch([{ key: SAVED_KEY, value: new Uint8Array([1]) }])
+    await saving.close()
+  }
+  await rename(dir + SAVING, dir + SAVED)
+  await replaceBySaved(dir)
+  await rm(dir + MENDED, { recursive: true, force: true })
+  return LevelStore.open(dir, deps)
+}
+
+/** Leaves out files that the disk doesn't give back. */
+async function copyReadableFiles(from: string, into: string, log: Log): Promise<void> {
+  await rm(into, { recursive: true, force: true })
+  await mkdir(into, { recursive: true, mode: 0o700 })
+  for (const name of await readdir(from)) {
+    try {
+      await copyFile(join(from, name), join(into, name))
+    } catch (error) {
+      if (faultyDisk(error)) log.error({ err: error, file: name }, 'a file of the damaged notes can not be read')
+      else throw error
+    }
+  }
+}
+
+function faultyDisk(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'EIO'
 }
 
 async function replaceBySaved(dir: string): Promise<boolean> {

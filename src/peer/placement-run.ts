@@ -5,7 +5,7 @@
 import type { CID } from 'multiformats/cid'
 import { CodedError } from '../core/coded-error.ts'
 import type { AccountId } from '../core/ids.ts'
-import { COMMIT_EXTENTS_MAX } from '../core/limits.ts'
+import { COMMIT_EXTENTS_MAX, EXTENT_SEGMENTS, SEGMENT_BYTES } from '../core/limits.ts'
 import type { Log } from '../core/ports.ts'
 import type { PlacementCode } from '../domain/placement-table.ts'
 import type { StorageCommit } from '../domain/storage-commit.ts'
@@ -77,7 +77,7 @@ export async function placeObject(
   events.onPlan({ extents: walk.extents, bytes: walk.bytes, peers })
   events.onCommitted(first)
   const object = { ...(await commitObject(deps, walk)), ...(before === undefined ? await storedFor(deps, storer) : {}) }
-  await checkQuota(deps, object, { share: 1 - first / walk.extents, code: await codeOf(deps, layout, job.critical) })
+  await checkQuota(deps, object, { first, code: await codeOf(deps, layout, job.critical) })
   const commits = new ExtentCommits(
     { account: deps.account, onCommitted: events.onCommitted },
     { object, first, signal },
@@ -188,18 +188,21 @@ async function storedFor(
 }
 
 /**
- * Asked before anything is sent: the ledger would refuse it when all is with its holders.
+ * Asked before anything is sent, for what the rest of the object takes at the least (short last stripes take more): the ledger would
+ * refuse it when all is with its holders.
  *
- * @param rest.share - of the object's bytes that isn't committed yet. @throws {CodedError} `STORAGE_QUOTA_EXHAUSTED`
+ * @param rest.first - number of the first extent that isn't committed. @throws {CodedError} `STORAGE_QUOTA_EXHAUSTED`
  */
 async function checkQuota(
   { account, chain }: PlacementRunDeps,
   { bytes, leaseMs }: StorageCommit['object'],
-  { code, share }: { readonly share: number; readonly code: PlacementCode },
+  { code, first }: { readonly first: number; readonly code: PlacementCode },
 ): Promise<void> {
   const nowMs = chain.head.timeMs
-  const stored = (bytes * share * (code.data + code.parity)) / code.data
-  const mibHours = storageCost(stored, nowMs, leaseMs)
+  const { orphanMs } = await getStorageParams(chain.reader)
+  const rest = Math.max(0, bytes - first * EXTENT_SEGMENTS * SEGMENT_BYTES)
+  const stored = (rest * (code.data + code.parity)) / code.data
+  const mibHours = storageCost(stored, nowMs, Math.max(leaseMs, nowMs + orphanMs))
   const taken = await takeStorage(chain.reader, { org: account.institution, mibHours, nowMs })
   if ('fault' in taken) throw new CodedError(taken.fault)
 }

@@ -7,7 +7,6 @@
  *
  * @see docs/spec/state-store.md
  */
-import { rm } from 'node:fs/promises'
 import { ClassicLevel } from 'classic-level'
 import { LEDGER_COPY_BYTES, STORE_LEVEL_FILES_MAX } from '../core/limits.ts'
 import type { KeyChange, KeyValueStore } from '../core/ports.ts'
@@ -54,26 +53,22 @@ export class LevelStore implements KeyValueStore {
   }
 
   /**
-   * Copies what can still be read of a damaged database into a new one; the rest is gone, unseen.
+   * Copies what can still be read of a damaged database into another one, durably; the rest is gone, unseen.
    *
    * @param dir - mended in place as far as LevelDB can.
-   * @param into - emptied first. Durable when settled.
    * @throws {StoreError} `STORE_DATABASE_DAMAGED` where nothing can be read
    */
-  static async salvage(dir: string, into: string): Promise<void> {
+  static async salvage(dir: string, into: LevelStore): Promise<void> {
     try {
       await ClassicLevel.repair(dir)
     } catch (error) {
       throw new StoreError({ code: 'STORE_DATABASE_DAMAGED', dir, part: 'manifest or log' }, { cause: error })
     }
-    await rm(into, { recursive: true, force: true })
     const from = await openDatabase(dir)
-    const to = await LevelStore.open(into)
     try {
-      await copyReadable(from, to)
+      await copyReadable(from, into)
     } finally {
       await from.close()
-      await to.close()
     }
   }
   /** @throws {StoreError} `STORE_DATABASE_DAMAGED`, `STORE_READ_FAILED`, `STORE_CLOSED` */
@@ -203,10 +198,11 @@ export class LevelStore implements KeyValueStore {
   }
 }
 
+/** Entry by entry: those that an iterator has read ahead are lost with the error that follows them. */
 async function copyReadable(from: Database, to: LevelStore): Promise<void> {
   let [batch, bytes]: [KeyChange[], number] = [[], 0]
   try {
-    for await (const [key, stored] of from.iterator()) {
+    for await (const [key, stored] of from.iterator({ highWaterMarkBytes: 1 })) {
       const value = unsealed(key, stored)
       // With flipped bits: LevelDB keeps it where the rest of its table makes sense.
       if (value === undefined) continue

@@ -4,7 +4,7 @@ import { beforeEach, describe, expect, test } from 'vitest'
 import type { InstitutionId } from '../../../src/core/ids.ts'
 import { draftRecordAdd } from '../../../src/domain/records.ts'
 import { draftStorageErase } from '../../../src/domain/storage-erasure.ts'
-import { draftStorageRelease, draftStorageRenew } from '../../../src/domain/storage-leases.ts'
+import { draftStorageForget, draftStorageRelease, draftStorageRenew } from '../../../src/domain/storage-leases.ts'
 import { getStorageQuota, storageCost } from '../../../src/domain/storage-quota.ts'
 import { person, staff } from '../ledger/network.ts'
 import { manifestOf, wrapped } from '../ledger/samples.ts'
@@ -98,6 +98,37 @@ describe('the storage quota of an institution', () => {
     expect(await left()).toBe(9)
   })
 
+  test('nobody has it for nothing by letting go at once, or by renewing for a moment now and then', async () => {
+    await commit('a')
+    expect(await release(manifestOf('a'))).toBe('ok')
+    // It lies there for a day: four MiB of twelve for ten.
+    expect(await left()).toBe(11)
+    await commit('b', 2)
+    await rig.pass(2.9 * DAY_MS)
+    const before = await left()
+    expect(await renew(manifestOf('b'), 1 / 24)).toBe('ok')
+    // Nine tenths of a day that it had lain there, and an hour.
+    expect(before - (await left())).toBe(1)
+  })
+
+  test('an upload that was given up comes back when it is forgotten', async () => {
+    const tx = await rig.commitTx(ben, manifestOf('begun'), { object: { leaseMs: inDays(10), extents: 2 } })
+    expect(await rig.outcome(tx)).toBe('ok')
+    expect(await left()).toBe(8)
+    await rig.pass(2 * DAY_MS)
+    expect(await left()).toBe(10)
+    expect(await rig.outcome(await rig.test.tx(nina, draftStorageForget(manifestOf('begun'))))).toBe('ok')
+    expect(await left()).toBe(12)
+  })
+
+  test('holds what has to lie there at the least, where common leases are shorter', async () => {
+    const short = { quotaMib: 12, leaseMs: HOUR_MS, orphanMs: 7 * DAY_MS }
+    rig = await StorageChain.open(storageGenesis(5, { storage: short }))
+    await rig.test.block(await rig.test.createTx(ben))
+    for (const name of ['a', 'b', 'c']) expect(await commit(name, 1)).toBe('ok')
+    expect(await commit('d', 1)).toBe('STORAGE_QUOTA_EXHAUSTED')
+  })
+
   test('what a record keeps comes back to nobody when it is released', async () => {
     await commit('a')
     const draft = draftRecordAdd({ patient: ben.id, category: 'imaging', manifest: manifestOf('a'), key: wrapped('k') })
@@ -115,7 +146,7 @@ describe('the storage quota of an institution', () => {
         ([at = 0, now = 0, end = 0], parts) => {
           const taken = parts.reduce((sum, bytes) => sum + storageCost(bytes, at, end), 0)
           const stored = parts.reduce((sum, bytes) => sum + bytes, 0)
-          const returned = Math.ceil(stored / MIB) * Math.floor((end - now) / HOUR_MS)
+          const returned = Math.floor(stored / MIB) * Math.floor((end - now) / HOUR_MS)
           return returned <= taken
         },
       ),
