@@ -8,7 +8,7 @@ import { accountDirectory } from '../domain/accounts.ts'
 import { machines } from '../domain/machines.ts'
 import { COLLECT_FRESH_MS } from '../core/limits.ts'
 import { faultOf } from '../core/coded-error.ts'
-import type { Clock, KeyValueStore, Log } from '../core/ports.ts'
+import type { Clock, Log } from '../core/ports.ts'
 import { type Chain, type ChainDeps, isDamage } from '../ledger/chain.ts'
 import { softwareSigner } from '../crypto/signatures.ts'
 import { encodeGenesis, parseGenesisJson } from '../ledger/genesis.ts'
@@ -89,25 +89,19 @@ export async function startPeer(config: PeerConfig, deps: ComposeDeps): Promise<
   }
 }
 
-async function openAll(
-  config: PeerConfig,
-  deps: ComposeDeps,
-  run: {
-    readonly closers: (() => Promise<void>)[]
-    readonly close: () => Promise<void>
-    readonly damaged: DataPart | undefined
-  },
-): Promise<Peer> {
+interface StartRun {
+  readonly closers: (() => Promise<void>)[]
+  readonly close: () => Promise<void>
+  /** What the start before this one came upon. */
+  readonly damaged: DataPart | undefined
+}
+
+async function openAll(config: PeerConfig, deps: ComposeDeps, { close, closers, damaged }: StartRun): Promise<Peer> {
   const { clock, log, onFailure } = deps
-  const { close, closers, damaged } = run
   // The database is opened first: it is the lock on the data folder.
   let freeRoom = async (): Promise<boolean> => false
   const onDiskFull = async (): Promise<boolean> => freeRoom()
-  // Whether the key has signed may be among what was lost.
-  const onSaved = async (notes: KeyValueStore): Promise<void> =>
-    noteSigned(new PrefixStore(notes, 'validator/'), (await openIdentity(config)).consensus.publicKey)
-  const opening = { dataDir: config.dataDir, isDamaged: damaged === 'notes' }
-  const state = await openNotes({ onDiskFull, log }, opening, onSaved)
+  const state = await openState(config, { onDiskFull, log, isDamaged: damaged === 'notes' })
   closers.push(async () => state.close())
   const identity = await openIdentity(config)
   // Only who holds this may remove blocks: uploads, of what was never committed, and the collector.
@@ -230,6 +224,17 @@ function startCollector(
 }
 
 /** The ledger's database, and the chain on it. */
+async function openState(
+  config: PeerConfig,
+  deps: Pick<ComposeDeps, 'log'> & { readonly onDiskFull: () => Promise<boolean>; readonly isDamaged: boolean },
+): Promise<LevelStore> {
+  const { isDamaged, ...rest } = deps
+  return openNotes(rest, { dataDir: config.dataDir, isDamaged }, async (notes) => {
+    // Whether the key has signed may be among what was lost.
+    await noteSigned(new PrefixStore(notes, 'validator/'), (await openIdentity(config)).consensus.publicKey)
+  })
+}
+
 async function openLedger(
   config: PeerConfig,
   deps: Pick<ComposeDeps, 'clock' | 'log'> & {
