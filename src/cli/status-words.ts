@@ -86,6 +86,8 @@ function waitText({ leader, pendingBlocks, waitsFor }: ConsensusStatus): string 
       return `waits for the proposal of ${leader}`
     case 'votes':
       return `waits for votes, ${blocks} not final yet`
+    case 'own-block':
+      return 'lacks a block that it voted final: its ledger is older than its votes; connect a member that has the block, or bring back the newest ledger folder'
     case 'catching-up':
       return 'fetches blocks that it lacks'
     case 'nothing':

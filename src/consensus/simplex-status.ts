@@ -37,11 +37,18 @@ export function statusOf(state: SimplexState, at: EventTime, behind: number): Co
 }
 
 function waitsFor(draft: Draft): WaitsFor {
+  if (lacksOwnBlock(draft.state)) return 'own-block'
   const { view } = draft.state
   const { own, proposal } = draft.view(view)
   if (proposal !== undefined || own.nullified) return 'votes'
   if (draft.nowMs < dueMs(draft)) return draft.state.transactionsSinceMs === undefined ? 'transactions' : 'nothing'
   return 'proposal'
+}
+
+/** Votes up to `floorView` are forgotten: they were made on blocks that were final then. */
+function lacksOwnBlock({ blocks, final, floorView, views }: SimplexState): boolean {
+  if (floorView > final.view) return true
+  return [...views.values()].some(({ own }) => own.finalized !== undefined && !blocks.has(own.finalized.toString()))
 }
 
 /** Since when a block is due and none becomes final, if that is long. */

@@ -2,8 +2,11 @@
 import type { Fault } from '../core/coded-error.ts'
 import type { InstitutionId } from '../core/ids.ts'
 
-/** What a validator waits for in its view; `nothing`: it is at work. */
-export type WaitsFor = 'transactions' | 'proposal' | 'votes' | 'catching-up' | 'nothing'
+/**
+ * What a validator waits for in its view; `nothing`: it is at work. `own-block`: a block that it voted final, or may have, and that its ledger
+ * has lost since, as one that is put back from a copy. Without it, this validator can't let the view go.
+ */
+export type WaitsFor = 'transactions' | 'proposal' | 'votes' | 'own-block' | 'catching-up' | 'nothing'
 
 /** A validator that the others hear nothing from. */
 export interface MissingValidator {

@@ -81,6 +81,7 @@ test('a chain that stalls though enough are there says what it waits for', () =>
   expect(words({ ...stalled, waitsFor: 'votes', pendingBlocks: 2, missing: [silent] })['consensus']).toBe(
     'not final since 12:04:31 UTC: waits for votes, 2 blocks not final yet; 1 of 4 validators silent (insurer-c since 12:03:02); 3 are needed',
   )
+  expect(words({ ...stalled, waitsFor: 'own-block' })['consensus']).toContain('its ledger is older than its votes')
   expect(words({ ...stalled, waitsFor: 'catching-up' })['consensus']).toContain('fetches blocks that it lacks')
 })
 

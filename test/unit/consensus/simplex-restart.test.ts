@@ -1,5 +1,6 @@
 /** What a validator knows after a restart, what must not be taken from another epoch, and what it must not wait for in vain. */
 import { describe, expect, test } from 'vitest'
+import { statusOf } from '../../../src/consensus/simplex-status.ts'
 import { Bench, setOf } from './bench.ts'
 
 /** Lets time go by, with the timers running out. */
@@ -29,6 +30,18 @@ describe('restart', () => {
     bench.answer()
     expect(bench.state.view).toBe(2)
     expect(bench.state.views.get(1)?.notarization).toEqual(certificate)
+  })
+
+  test('who voted a block final that is gone from its ledger says that it waits for that', () => {
+    const before = new Bench()
+    const block = before.block(1)
+    const certificates = [before.certificate('notarize', 1, block.id)]
+    const votes = [before.vote(before.me, 'notarize', 1, block.id), before.vote(before.me, 'finalize', 1, block.id)]
+    const waitsFor = (bench: Bench): string =>
+      statusOf(bench.state, { nowMs: bench.nowMs, wallMs: bench.nowMs }, 0).waitsFor
+    expect(waitsFor(new Bench({ certificates, votes }))).toBe('own-block')
+    expect(waitsFor(new Bench({ blocks: [block], certificates, votes }))).not.toBe('own-block')
+    expect(waitsFor(new Bench())).not.toBe('own-block')
   })
 
   test('a leader sends the proposal of before again', () => {
