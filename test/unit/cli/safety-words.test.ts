@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { safetyRows, safetyText } from '../../../src/cli/safety-words.ts'
+import { quotaText, safetyRows, safetyText } from '../../../src/cli/safety-words.ts'
 import { parseInstitutionId } from '../../../src/core/ids.ts'
 import type { Safety } from '../../../src/peer/safety.ts'
 
@@ -50,4 +50,10 @@ test('who is not counted on is named, with since when', () => {
     'not counted',
     'river does not answer since 2026-11-28 11:00 UTC',
   ])
+})
+
+test('the quota says what may be added, and for how long', () => {
+  const quota = { bytes: 64 * 1024 ** 4, leftBytes: 63.4 * 1024 ** 4 }
+  expect(quotaText({ ...quota, leaseMs: 365 * 86_400_000 })).toBe('63.4 TiB of 64.0 TiB free, for leases of 365 days')
+  expect(quotaText({ ...quota, leaseMs: 90_000 })).toContain('for leases of 90 s')
 })
