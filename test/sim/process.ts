@@ -13,6 +13,7 @@ import type { BlockBytes } from '../../src/ledger/block-bytes.ts'
 import { Chain } from '../../src/ledger/chain.ts'
 import { Mempool } from '../../src/ledger/mempool.ts'
 import { type SignedTx, decodeEnvelope } from '../../src/ledger/transaction.ts'
+import { HandOver } from '../../src/peer/hand-over.ts'
 import type { Treason, Traitor } from './byzantine/attack.ts'
 import type { Consortium } from './consortium.ts'
 import type { SimStore, SimVoteLog } from './disks.ts'
@@ -53,6 +54,7 @@ export class Process {
   #chain: Chain | undefined
   #replica: Replica | undefined
   readonly #mempool = new Mempool()
+  readonly #handOver: HandOver
   #timer = 0
   #catchingUp = false
 
@@ -63,6 +65,12 @@ export class Process {
     this.#host = host
     this.#institution = options.institution
     this.#traitor = options.traitor
+    this.#handOver = new HandOver({
+      mempool: this.#mempool,
+      votes: () => this.#replica?.state !== undefined,
+      forward: async (envelope) => this.#forward(envelope),
+      log: host.log,
+    })
   }
 
   get chain(): Chain | undefined {
@@ -97,6 +105,20 @@ export class Process {
     }
     this.#replica?.share([tx.bytes])
     return undefined
+  }
+
+  /** To the first validator that answers. */
+  async #forward(envelope: Uint8Array): Promise<void> {
+    const { after, others } = this.#host
+    const validators = this.#chain?.validators()?.validators ?? []
+    const other = others().find(
+      ({ institution, isUp }) => isUp && validators.some((one) => one.institution === institution),
+    )
+    if (other === undefined) return
+    const { promise, resolve } = Promise.withResolvers<void>()
+    after(SYNC_MS.low, resolve)
+    await promise
+    await other.process?.submit(decodeEnvelope(envelope))
   }
 
   /** Asks another machine for final blocks. */
@@ -166,6 +188,7 @@ export class Process {
       if (!this.#host.isRunning()) return
       this.#mempool.committed(txs, final.header.timeMs)
       this.#host.watch.final(this.#host.machine, final, chain.head.stateRoot, txs)
+      if (final.header.nextValidators !== undefined) this.#handOver.now()
     })
     const replica = new Replica(this.#replicaDeps(chain), { ...SIMPLEX_DEFAULTS, institution: this.#institution })
     this.#treason = this.#traitor?.({
@@ -185,6 +208,7 @@ export class Process {
 
   #sync(): void {
     this.catchUp()
+    this.#handOver.now()
     this.#host.afterOwn(SYNC_INTERVAL_MS, () => this.#sync())
   }
 
