@@ -353,6 +353,8 @@ export class LedgerNode {
     }
     const next = await chain.nextSeq(tx.body.account, tx.body.lane)
     if (mempool.has(tx.id)) return false
+    // It became final just now.
+    if (tx.body.seq < next && (await this.receipt(tx.id)) !== undefined) return false
     mempool.add(tx, next, Math.max(nowMs, chain.head.timeMs))
     this.#validator?.wake()
     return true

@@ -1,16 +1,18 @@
 /** Opening a peer's own notes and its ledger, also where a disk has damaged them. */
-import { existsSync } from 'node:fs'
-import { copyFile, mkdir, readdir, rename, rm } from 'node:fs/promises'
+import { copyFile, mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Fault, faultOf } from '../core/coded-error.ts'
 import type { KeyValueStore, Log } from '../core/ports.ts'
 import { Chain, type ChainDeps, isDamage } from '../ledger/chain.ts'
+import { freeBytesOf, nodeFileSystem } from '../store/file-system.ts'
 import { LevelStore, type LevelStoreOptions } from '../store/level-store.ts'
+import { StoreError } from '../store/store-error.ts'
 import type { LedgerDatabase } from './ledger-database.ts'
 
 const NOTES_FOLDER = 'state'
+/** The damaged one, as it was found. */
 const ASIDE = '-damaged'
-/** A copy that LevelDB may mend: the damaged one stays as it is until what was saved takes its place. */
+/** A copy that LevelDB may mend. */
 const MENDED = '-mended'
 const SAVING = '-saving'
 /** What was saved, whole: it takes the place of the damaged one. */
@@ -33,7 +35,7 @@ export function damagedPart(error: unknown, dataDir: string): DataPart | undefin
  *
  * @param isDamaged - known to be so, though it may open.
  * @param onSaved - sees to what may be missing; asked again after a kill.
- * @throws {StoreError} as `LevelStore.open`, but for damage
+ * @throws {StoreError} as `LevelStore.open`, but for damage; `STORE_DISK_FULL`
  */
 export async function openNotes(
   deps: LevelStoreOptions & { readonly log: Log },
@@ -69,9 +71,9 @@ async function openUndamaged(
   }
 }
 
+/** @throws {StoreError} `STORE_DISK_FULL` */
 async function openSaved(deps: LevelStoreOptions & { readonly log: Log }, dir: string): Promise<LevelStore> {
-  await copyReadableFiles(dir, dir + ASIDE, deps.log)
-  await copyReadableFiles(dir + ASIDE, dir + MENDED, deps.log)
+  await copyReadableFiles(dir, dir + MENDED, deps.log)
   await rm(dir + SAVING, { recursive: true, force: true })
   const saving = await LevelStore.open(dir + SAVING)
   try {
@@ -90,29 +92,48 @@ async function openSaved(deps: LevelStoreOptions & { readonly log: Log }, dir: s
   return LevelStore.open(dir, deps)
 }
 
-/** Leaves out files that the disk doesn't give back. */
+/** What couldn't be read stays in the damaged one, for who has better tools. */
 async function copyReadableFiles(from: string, into: string, log: Log): Promise<void> {
   await rm(into, { recursive: true, force: true })
   await mkdir(into, { recursive: true, mode: 0o700 })
-  for (const name of await readdir(from)) {
+  const names = await readdir(from)
+  const sizes = await Promise.all(names.map(async (name) => (await stat(join(from, name))).size))
+  // The copy, what LevelDB writes while it mends it, and what is saved.
+  const needed = 3 * sizes.reduce((sum, bytes) => sum + bytes, 0)
+  const freeBytes = await freeBytesOf(nodeFileSystem, into)
+  if (freeBytes < needed) throw new StoreError({ code: 'STORE_DISK_FULL', dir: into, freeBytes })
+  for (const name of names) {
     try {
       await copyFile(join(from, name), join(into, name))
     } catch (error) {
-      if (faultyDisk(error)) log.error({ err: error, file: name }, 'a file of the damaged notes can not be read')
-      else throw error
+      if (!isErrno(error, 'EIO')) throw error
+      log.error({ err: error, file: name }, 'a file of the damaged notes can not be read')
     }
   }
 }
 
-function faultyDisk(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'EIO'
+/** The damaged one is set aside. A kill in between leaves what was saved, which then takes its place. */
+async function replaceBySaved(dir: string): Promise<void> {
+  if (!(await isThere(dir + SAVED))) return
+  if (await isThere(dir)) {
+    await rm(dir + ASIDE, { recursive: true, force: true })
+    await rename(dir, dir + ASIDE)
+  }
+  await rename(dir + SAVED, dir)
 }
 
-async function replaceBySaved(dir: string): Promise<boolean> {
-  if (!existsSync(dir + SAVED)) return false
-  await rm(dir, { recursive: true, force: true })
-  await rename(dir + SAVED, dir)
-  return true
+async function isThere(path: string): Promise<boolean> {
+  try {
+    await stat(path)
+    return true
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) return false
+    throw error
+  }
+}
+
+function isErrno(error: unknown, code: string): boolean {
+  return error instanceof Error && 'code' in error && error.code === code
 }
 
 /**

@@ -7,6 +7,7 @@
  *
  * @see docs/spec/state-store.md
  */
+import { readdir } from 'node:fs/promises'
 import { ClassicLevel } from 'classic-level'
 import { LEDGER_COPY_BYTES, STORE_LEVEL_FILES_MAX } from '../core/limits.ts'
 import type { KeyChange, KeyValueStore } from '../core/ports.ts'
@@ -19,6 +20,7 @@ const ENCODING = { keyEncoding: 'view', valueEncoding: 'view' } as const
 /** LevelDB passes on the system's message and no code. */
 const NO_ROOM_PATTERN = /No space left on device|Disk quota exceeded/
 
+const DATA_FILE_PATTERN = /\.(ldb|log)$/
 const BROKEN_FILE_PATTERN = /\.(ldb|log): (Invalid argument|No such file or directory|Input\/output error)/
 
 export interface LevelStoreOptions {
@@ -56,12 +58,16 @@ export class LevelStore implements KeyValueStore {
    * Copies what can still be read of a damaged database into another one, durably; the rest is gone, unseen.
    *
    * @param dir - mended in place as far as LevelDB can.
-   * @throws {StoreError} `STORE_DATABASE_DAMAGED` where nothing can be read
+   * @throws {StoreError} `STORE_DATABASE_DAMAGED` where nothing can be read; `STORE_DISK_FULL`
    */
   static async salvage(dir: string, into: LevelStore): Promise<void> {
     try {
       await ClassicLevel.repair(dir)
     } catch (error) {
+      if (isNoRoom(error)) {
+        const freeBytes = await freeBytesOf(nodeFileSystem, dir)
+        throw new StoreError({ code: 'STORE_DISK_FULL', dir, freeBytes }, { cause: error })
+      }
       throw new StoreError({ code: 'STORE_DATABASE_DAMAGED', dir, part: 'manifest or log' }, { cause: error })
     }
     const from = await openDatabase(dir)
@@ -220,6 +226,7 @@ async function copyReadable(from: Database, to: LevelStore): Promise<void> {
 }
 
 async function openDatabase(dir: string): Promise<Database> {
+  if (await lacksCurrent(dir)) throw new StoreError({ code: 'STORE_DATABASE_DAMAGED', dir, part: 'CURRENT' })
   const db: Database = new ClassicLevel(dir, { ...ENCODING, maxOpenFiles: STORE_LEVEL_FILES_MAX, compression: false })
   try {
     await db.open()
@@ -232,6 +239,12 @@ async function openDatabase(dir: string): Promise<Database> {
     }
     throw new StoreError({ code: 'STORE_FOLDER_UNUSABLE', dir, reason: code }, { cause: error })
   }
+}
+
+/** Without the file that names its manifest LevelDB begins anew, and removes whatever else is there. */
+async function lacksCurrent(dir: string): Promise<boolean> {
+  const names = await readdir(dir)
+  return !names.includes('CURRENT') && names.some((name) => DATA_FILE_PATTERN.test(name))
 }
 
 /** The value and its CRC in one buffer. */

@@ -81,7 +81,8 @@ const DAMAGE: readonly (readonly [string, RegExp, (file: string) => Promise<void
   ['a log that is cut', /\.log$/, cut],
   ['tables with flipped bytes', /\.ldb$/, corrupt],
   ['tables that are cut', /\.ldb$/, cut],
-  ['a lost file of the current state', /^CURRENT$/, async (file) => writeFile(file, '')],
+  ['an empty file of the current state', /^CURRENT$/, async (file) => writeFile(file, '')],
+  ['a lost file of the current state', /^CURRENT$/, async (file) => rm(file)],
 ]
 
 describe.each([
@@ -153,6 +154,16 @@ test('damage that a start comes upon once the ledger is open: the ledger is set 
   await expectRebuilt(back, whole)
   expect((await stat(join(hurt.config.dataDir, 'ledger', 'damaged'))).isDirectory()).toBe(true)
   await newAccount(back, 'after')
+})
+
+test('notes without the file that names their manifest are saved, not begun anew', async () => {
+  await using network = await damagedNetwork(SHORT, new MemoryLog())
+  const hurt = network.peer(1)
+  await hurt.peer.pins.add(cborCid(new Uint8Array([1])))
+  await hurt.close()
+  await rm(join(hurt.config.dataDir, 'state', 'CURRENT'))
+  const back = await network.startPeer(1)
+  expect(back.peer.pins.list()).toHaveLength(1)
 })
 
 test('damage that a start comes upon in the notes: what is whole of them is saved', async () => {
