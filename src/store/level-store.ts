@@ -7,7 +7,8 @@
  *
  * @see docs/spec/state-store.md
  */
-import { readdir } from 'node:fs/promises'
+import { readFile, readdir } from 'node:fs/promises'
+import { join } from 'node:path'
 import { ClassicLevel } from 'classic-level'
 import { LEDGER_COPY_BYTES, STORE_LEVEL_FILES_MAX } from '../core/limits.ts'
 import type { KeyChange, KeyValueStore } from '../core/ports.ts'
@@ -20,6 +21,7 @@ const ENCODING = { keyEncoding: 'view', valueEncoding: 'view' } as const
 /** LevelDB passes on the system's message and no code. */
 const NO_ROOM_PATTERN = /No space left on device|Disk quota exceeded/
 
+const CURRENT = 'CURRENT'
 const DATA_FILE_PATTERN = /\.(ldb|log)$/
 const BROKEN_FILE_PATTERN = /\.(ldb|log): (Invalid argument|No such file or directory|Input\/output error)/
 
@@ -226,7 +228,7 @@ async function copyReadable(from: Database, to: LevelStore): Promise<void> {
 }
 
 async function openDatabase(dir: string): Promise<Database> {
-  if (await lacksCurrent(dir)) throw new StoreError({ code: 'STORE_DATABASE_DAMAGED', dir, part: 'CURRENT' })
+  if (await hasLostManifest(dir)) throw new StoreError({ code: 'STORE_DATABASE_DAMAGED', dir, part: CURRENT })
   const db: Database = new ClassicLevel(dir, { ...ENCODING, maxOpenFiles: STORE_LEVEL_FILES_MAX, compression: false })
   try {
     await db.open()
@@ -241,10 +243,15 @@ async function openDatabase(dir: string): Promise<Database> {
   }
 }
 
-/** Without the file that names its manifest LevelDB begins anew, and removes whatever else is there. */
-async function lacksCurrent(dir: string): Promise<boolean> {
+/**
+ * Whether nothing says which manifest counts, or what says it names none. Without the file CURRENT LevelDB begins anew, and removes
+ * whatever else is there; where it names what isn't there, that looks to it like a folder that can't be used.
+ */
+async function hasLostManifest(dir: string): Promise<boolean> {
   const names = await readdir(dir)
-  return !names.includes('CURRENT') && names.some((name) => DATA_FILE_PATTERN.test(name))
+  if (!names.includes(CURRENT)) return names.some((name) => DATA_FILE_PATTERN.test(name))
+  const manifest = await readFile(join(dir, CURRENT), 'latin1')
+  return !manifest.endsWith('\n') || !names.includes(manifest.slice(0, -1))
 }
 
 /** The value and its CRC in one buffer. */

@@ -83,6 +83,7 @@ const DAMAGE: readonly (readonly [string, RegExp, (file: string) => Promise<void
   ['tables that are cut', /\.ldb$/, cut],
   ['an empty file of the current state', /^CURRENT$/, async (file) => writeFile(file, '')],
   ['a lost file of the current state', /^CURRENT$/, async (file) => rm(file)],
+  ['a current state with a flipped bit', /^CURRENT$/, async (file) => writeFile(file, 'MANIFESt-000004\n')],
 ]
 
 describe.each([
