@@ -14,7 +14,7 @@ export function safetyCommands(program: Command): void {
     .command('status')
     .summary('how safe what is stored is: of one object, or of all')
     .description(
-      'Says how many institutions may fail with nothing lost, when that was last proven, and what is being repaired. Computed from the ledger now.',
+      'Says how many institutions may fail with nothing lost, when that was last proven, and what is being repaired; and how much the institution may add, by its storage quota. Computed from the ledger now.',
     )
     .argument('[object]', 'a record, or the CID of an object; without it, all that is placed')
     .addHelpText('after', '\nExamples:\n  apotheca status\n  apotheca status rec1rxka25tbalu6524d…')

@@ -1,7 +1,7 @@
 /**
  * How much an institution may have stored, over time. There are no coins: each institution has a bucket of MiB-hours that block time
- * refills, at `quotaMib` for each hour, up to `quotaMib` for one `leaseMs` (`orphanMs` where that is longer). A commit takes what its columns need until the end of
- * the lease, a longer lease the difference; what is let go or erased early comes back.
+ * refills, at `quotaMib` for each hour, up to `quotaMib` for one `leaseMs` (`orphanMs` where that is longer). A commit takes what its
+ * columns need until the end of the lease, a longer lease the difference; what is let go or erased early comes back.
  *
  * So an institution may fill `quotaMib` with leases of the common length at once, and keep so much renewed for ever. What a record names
  * after its lease costs nothing more: nobody who could forget to pay decides over a patient's record.

@@ -223,7 +223,6 @@ function startCollector(
   return collector
 }
 
-/** The ledger's database, and the chain on it. */
 async function openState(
   config: PeerConfig,
   deps: Pick<ComposeDeps, 'log'> & { readonly onDiskFull: () => Promise<boolean>; readonly isDamaged: boolean },
@@ -235,6 +234,7 @@ async function openState(
   })
 }
 
+/** The ledger's database, and the chain on it. */
 async function openLedger(
   config: PeerConfig,
   deps: Pick<ComposeDeps, 'clock' | 'log'> & {

@@ -79,6 +79,7 @@ export class LevelStore implements KeyValueStore {
       await from.close()
     }
   }
+
   /** @throws {StoreError} `STORE_DATABASE_DAMAGED`, `STORE_READ_FAILED`, `STORE_CLOSED` */
   async get(key: Uint8Array): Promise<Uint8Array | undefined> {
     if (this.#closed || this.#reopening !== undefined) await this.#ready()
@@ -228,12 +229,13 @@ async function copyReadable(from: Database, to: LevelStore): Promise<void> {
 }
 
 async function openDatabase(dir: string): Promise<Database> {
-  if (await hasLostManifest(dir)) throw new StoreError({ code: 'STORE_DATABASE_DAMAGED', dir, part: CURRENT })
-  const db: Database = new ClassicLevel(dir, { ...ENCODING, maxOpenFiles: STORE_LEVEL_FILES_MAX, compression: false })
   try {
+    if (await hasLostManifest(dir)) throw new StoreError({ code: 'STORE_DATABASE_DAMAGED', dir, part: CURRENT })
+    const db: Database = new ClassicLevel(dir, { ...ENCODING, maxOpenFiles: STORE_LEVEL_FILES_MAX, compression: false })
     await db.open()
     return db
   } catch (error) {
+    if (error instanceof StoreError) throw error
     const code = codeOf(error)
     if (code === 'LEVEL_LOCKED') throw new StoreError({ code: 'STORE_FOLDER_IN_USE', dir }, { cause: error })
     if (code === 'LEVEL_CORRUPTION' || isBrokenFile(error)) {

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmod, readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
@@ -71,6 +71,22 @@ test('a database whose manifest is damaged is refused as damaged', async () => {
   await store.close()
   await writeFile(join(dir, 'CURRENT'), 'nonsense')
   expect(await faultOf(LevelStore.open(dir))).toMatchObject({ code: 'STORE_DATABASE_DAMAGED', dir })
+})
+
+test('a database without a file that names its manifest is damaged: LevelDB would begin anew, and remove the rest', async () => {
+  const dir = await tempFolder()
+  const store = await LevelStore.open(dir)
+  await store.batch([{ key: new Uint8Array([1]), value: new Uint8Array([2]) }])
+  await store.close()
+  const files = (await readdir(dir)).length
+  const damaged = { code: 'STORE_DATABASE_DAMAGED', dir, part: 'CURRENT' }
+  await writeFile(join(dir, 'CURRENT'), 'MANIFESt-000001\n')
+  expect(await faultOf(LevelStore.open(dir))).toMatchObject(damaged)
+  await rm(join(dir, 'CURRENT'))
+  expect(await faultOf(LevelStore.open(dir))).toMatchObject(damaged)
+  expect(await readdir(dir)).toHaveLength(files - 1)
+  await mkdir(join(dir, 'CURRENT'))
+  expect(await faultOf(LevelStore.open(dir))).toMatchObject({ code: 'STORE_FOLDER_UNUSABLE', dir, reason: 'EISDIR' })
 })
 
 test('a folder that is a file is refused', async () => {
