@@ -3,15 +3,16 @@
  * be told to misbehave: real HTTP on both sides.
  *
  * Beside what s3rver does, the proxy does what real object stores do with `x-amz-content-sha256` and `x-amz-checksum-sha256`:
- * it compares the body, and answers with the checksum.
+ * it compares the body, and answers with the checksum. And no folder of s3rver's becomes empty: with the last object of one it
+ * deletes the folder and whatever was put into it meanwhile, so an object that it had acknowledged was gone.
  */
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import * as http from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import S3rver from '@20minutes/s3rver'
 import type { S3ClientOptions } from '../../../src/store/s3-client.ts'
@@ -160,6 +161,7 @@ export class TestS3 implements AsyncDisposable {
     if (method === 'PUT' && this.checksums && signed !== sha256Hex(body)) {
       return answerError(response, 400, 'XAmzContentSHA256Mismatch')
     }
+    if (method === 'DELETE') await this.#keepFolder(passing.url)
     const passed = what?.kind === 'store' ? what.body(body) : body
     const answer = await this.#pass(request, passed)
     await this.answer(passing)
@@ -176,6 +178,12 @@ export class TestS3 implements AsyncDisposable {
     response.writeHead(answer.status, headers)
     if (what?.kind !== 'alter' || what.cutAfter === undefined) return void response.end(altered)
     response.write(altered.subarray(0, what.cutAfter), () => response.destroy())
+  }
+
+  async #keepFolder(path: string): Promise<void> {
+    const folder = join(this.#dir, dirname(path))
+    await mkdir(folder, { recursive: true })
+    await writeFile(join(folder, '.kept'), '')
   }
 
   async #pass(
