@@ -1,29 +1,18 @@
 /**
  * `npm run test:fuzz -- --seconds N --seed S`: changes valid bytes at random and gives them to every decoder of untrusted bytes, in
- * turns, for so long. The same property as in `npm test`, in more runs; ends with status 1 at the first decoder that breaks it.
+ * turns, for so long. The same property as in `npm test`, in more runs and led by coverage; ends with status 1 at the first decoder
+ * that breaks it.
  */
 import { parseArgs } from 'node:util'
-import fc from 'fast-check'
-import { checkDecoder } from '../test/unit/fuzz/check.ts'
-import { type FuzzedDecoder, fuzzedDecoders } from '../test/unit/fuzz/decoders.ts'
-import { anyBytes } from '../test/unit/fuzz/sources.ts'
+import { Coverage } from '../test/unit/fuzz/coverage.ts'
+import { fuzzedDecoders } from '../test/unit/fuzz/decoders.ts'
+import { GuidedFuzzer } from '../test/unit/fuzz/guided.ts'
 
 const SECONDS_DEFAULT = 60
-/** One decoder's turn: a seed and its failure stay small enough to look at. */
-const RUNS_PER_TURN = 2_000
-
-interface Tally {
-  accepted: number
-  refused: number
-}
-
-/** @throws what fast-check says of a failure: seed, path and the smallest bytes. */
-function turn(decoder: FuzzedDecoder, all: readonly FuzzedDecoder[], seed: number, tally: Tally): void {
-  const property = fc.property(anyBytes(decoder, all), (bytes) => {
-    tally[checkDecoder(decoder, bytes)]++
-  })
-  fc.assert(property, { seed, numRuns: RUNS_PER_TURN })
-}
+/** One decoder's turn: some tenths of a second. */
+const INPUTS_PER_TURN = 500
+/** Ours, and the codec below it. */
+const COUNTED = /\/src\/|\/node_modules\/(@ipld|cborg|multiformats)\//
 
 const { values } = parseArgs({ options: { seconds: { type: 'string' }, seed: { type: 'string' } } })
 const seconds = Number(values.seconds ?? SECONDS_DEFAULT)
@@ -32,24 +21,31 @@ if (!(seconds > 0) || !Number.isSafeInteger(firstSeed)) {
   console.error('usage: npm run test:fuzz -- [--seconds N] [--seed S]')
   process.exit(2)
 }
+using coverage = new Coverage((url) => COUNTED.test(url))
 const decoders = await fuzzedDecoders()
-const tallies = new Map(decoders.map(({ name }) => [name, { accepted: 0, refused: 0 }]))
+const fuzzers = decoders.map((decoder) => new GuidedFuzzer(decoder, decoders, coverage))
+const reachedBySamples = new Map(fuzzers.map((fuzzer) => [fuzzer, fuzzer.reached]))
 const endMs = performance.now() + seconds * 1_000
 let seed = firstSeed
 for (; performance.now() < endMs; seed++) {
-  for (const decoder of decoders) {
-    const tally = tallies.get(decoder.name) ?? { accepted: 0, refused: 0 }
+  for (const fuzzer of fuzzers) {
     try {
-      turn(decoder, decoders, seed, tally)
+      fuzzer.turn(seed, INPUTS_PER_TURN)
     } catch (error) {
       console.error(error)
-      console.error(`${decoder.name} failed; again with: npm run test:fuzz -- --seconds 1 --seed ${seed}`)
+      console.error(`${fuzzer.name} failed; again with: npm run test:fuzz -- --seconds ${seconds} --seed ${firstSeed}`)
       process.exit(1)
     }
     if (performance.now() >= endMs) break
   }
 }
-for (const [name, { accepted, refused }] of tallies) {
-  console.log(`${name.padEnd(36)} ${String(accepted).padStart(9)} accepted ${String(refused).padStart(9)} refused`)
+const columns = (...words: readonly (number | string)[]): string =>
+  words.map((word, i) => (i === 0 ? String(word).padEnd(40) : String(word).padStart(10))).join('')
+console.log(columns('', 'accepted', 'refused', 'reached', 'by samples', 'kept'))
+for (const fuzzer of fuzzers) {
+  const { accepted, refused } = fuzzer.tally
+  console.log(
+    columns(fuzzer.name, accepted, refused, fuzzer.reached, reachedBySamples.get(fuzzer) ?? 0, fuzzer.corpus.length),
+  )
 }
 console.log(`${decoders.length} decoders, ${seconds} s, seeds ${firstSeed} to ${seed}: no rule was broken`)
