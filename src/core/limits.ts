@@ -16,12 +16,12 @@ export const BLOCK_BYTES_MAX = 2 * 1024 * 1024
 
 /** Children of one UnixFS node: profile unixfs-v1-2025; a node is then about 50 KiB. */
 export const TREE_CHILDREN = 1_024
-/** Files of one folder: two levels of 1,000 opaque names. */
-export const LISTING_FILES_MAX = 1_000_000
+/** Files of one folder: each is an upload until the folder is whole. */
+export const LISTING_FILES_MAX = 65_536
 /** Entries of one listing page: well under `CBOR_BYTES_MAX` with paths of usual length. */
 export const LISTING_PAGE_ENTRIES = 256
-/** A listing of a million files with paths of 200 bytes. */
-export const LISTING_BYTES_MAX = 256 * 1024 * 1024
+/** A listing of so many files with the longest paths. */
+export const LISTING_BYTES_MAX = 80 * 1024 * 1024
 /** A path in a listing, in UTF-8: what common file systems take. */
 export const PATH_BYTES_MAX = 1_024
 /** Accounts that one manifest wraps its key to; others are granted on the ledger. */
@@ -581,8 +581,6 @@ export const S3_INDEX_BLOCKS_MAX = 2 ** 24
 export const S3_CREDENTIALS_BYTES_MAX = 16 * 1024
 /** Session description of one upload: length, names sealed elsewhere. */
 export const UPLOAD_META_BYTES_MAX = 64 * 1024
-/** Journals of open uploads in one folder: each is a file, and all are read at start. */
-export const UPLOAD_JOURNALS_MAX = 4_096
 /** Digests in one journal record: one gigabyte of segments. */
 export const UPLOAD_RECORD_DIGESTS_MAX = 1_024
 /** One record of a vote log: a block, header and body, with the frame around them. */
@@ -602,8 +600,12 @@ export const CONFIG_TEXT_MAX = 4_096
 export const CONFIG_ADDRESSES_MAX = 32
 /** Every peer of every institution at its largest. */
 export const CONFIG_MEMBERS_MAX = INSTITUTIONS_MAX * INSTITUTION_PEERS_MAX
-/** Each unfinished upload holds a file handle and a journal. */
+/** Each unfinished upload holds a connection and its buffers. */
 export const UPLOADS_OPEN_MAX = 2_000
+/** Whole uploads that no object names yet: two folders of the largest kind. Some hundred bytes of memory each, and a journal. */
+export const UPLOADS_WHOLE_MAX = 2 * LISTING_FILES_MAX
+/** Journals of uploads in one folder: each is a file, and all are read at start. */
+export const UPLOAD_JOURNALS_MAX = UPLOADS_OPEN_MAX + UPLOADS_WHOLE_MAX
 /** Blocks of one sync answer by count, and by bytes: under `CBOR_BYTES_MAX` with one full block more. */
 export const SYNC_BLOCKS_MAX = 256
 export const SYNC_BLOCKS_BYTES_MAX = 1_280 * 1024
@@ -644,8 +646,6 @@ export const LEAVE_LOOK_MS = 5_000
 export const TX_LIFETIME_MS = 3_600_000
 /** Uploads that expired are looked for this often; they last hours. */
 export const UPLOAD_EXPIRY_INTERVAL_MS = 600_000
-/** An upload that got nothing for two days was given up: a weekend's interruption resumes. */
-export const UPLOAD_EXPIRE_MS = 48 * 60 * 60 * 1_000
 /** How often the scrub schedule looks whether it is time. */
 export const SCRUB_CHECK_MS = 60_000
 /** A scrub notes its place this often: what a restart costs. */

@@ -123,13 +123,17 @@ async function serve(
   }
   stream.send(new Uint8ArrayList(Uint8Array.of(status), lengthHead(answer.length), answer))
   await flushed(stream, REQUEST_TIMEOUT_MS)
+  // Closing ends this side only; who has its answer and doesn't end the other keeps a stream of ours.
+  const timer = setTimeout(() => stream.abort(new Error('the requester went on')), REQUEST_TIMEOUT_MS)
+  timer.unref()
+  stream.addEventListener('close', () => clearTimeout(timer))
   await stream.close({ signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS) })
 }
 
-/** A length over the limit, an unknown status, or an end before the whole frame. */
+/** A length over the limit, an unknown status, an end before the whole frame, or bytes after it. */
 class MalformedFrame extends Error {}
 
-/** Collects one frame: `headBytes`, a length, and that many bytes. */
+/** Collects one frame: `headBytes`, a length, and that many bytes. Whoever sends more is cut off: nothing else bounds what comes. */
 class FrameCollector {
   readonly #stream: Stream
   readonly #headBytes: number
@@ -154,7 +158,7 @@ class FrameCollector {
       this.#settle = { resolve, reject }
       signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true })
       if (this.#failure !== undefined) reject(this.#failure)
-      else if (this.#missing() === 0) resolve()
+      else if (this.#excess() === 0) resolve()
     })
     const start = this.#headBytes + LENGTH_BYTES
     // A copy of its own, and a plain one: the transport's pieces are Buffers, whose `slice` doesn't copy.
@@ -166,28 +170,31 @@ class FrameCollector {
     return this.#received.getUint32(this.#headBytes)
   }
 
-  /** Bytes still to come, or `undefined` before the length is known. */
-  #missing(): number | undefined {
+  /** Bytes after the frame; below 0 those that it still lacks; `undefined` before its length is known. */
+  #excess(): number | undefined {
     const start = this.#headBytes + LENGTH_BYTES
     if (this.#received.byteLength < start) return undefined
-    return Math.max(0, start + this.#bodyBytes() - this.#received.byteLength)
+    return this.#received.byteLength - start - this.#bodyBytes()
   }
 
   #onMessage(event: StreamMessageEvent): void {
     if (this.#failure !== undefined) return
     for (const piece of piecesOf(event.data)) this.#received.append(piece)
-    const missing = this.#missing()
-    if (missing === undefined) return
-    if (this.#bodyBytes() > this.#bytesMax) {
-      this.#fail(new MalformedFrame('the length is over the limit'))
-      this.#stream.abort(new MalformedFrame('the length is over the limit'))
-    } else if (missing === 0) {
-      this.#settle?.resolve()
-    }
+    const excess = this.#excess()
+    if (excess === undefined) return
+    if (this.#bodyBytes() > this.#bytesMax) this.#refuse('the length is over the limit')
+    else if (excess > 0) this.#refuse('bytes after the frame')
+    else if (excess === 0) this.#settle?.resolve()
+  }
+
+  #refuse(problem: string): void {
+    const error = new MalformedFrame(problem)
+    this.#fail(error)
+    this.#stream.abort(error)
   }
 
   #end(): void {
-    if (this.#missing() !== 0) this.#fail(new Error('the stream ended before the whole frame'))
+    if (this.#excess() !== 0) this.#fail(new Error('the stream ended before the whole frame'))
   }
 
   #fail(error: Error): void {

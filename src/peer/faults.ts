@@ -25,6 +25,7 @@ export type PeerFault =
   | { code: 'UPLOAD_OFFSET'; offset: number; acknowledged: number }
   | { code: 'UPLOAD_OVERRUN'; bytes: number }
   | { code: 'UPLOAD_TOO_MANY'; openMax: number }
+  | { code: 'UPLOADS_NOT_NAMED'; wholeMax: number }
   | { code: 'UPLOAD_TOO_LARGE'; bytes: number; bytesMax: number }
   | { code: 'CAR_IMPORTS_TOO_MANY'; importsMax: number }
   | { code: 'CAR_INCOMPLETE'; cid: string }
@@ -144,8 +145,14 @@ export const peerFaults = {
     http: 413,
     exit: EXIT.usage,
   },
+  UPLOADS_NOT_NAMED: {
+    says: 'There are {wholeMax} whole uploads already that no object names.',
+    todo: 'Commit the objects that they are of, or drop them; after some days without progress they go by themselves.',
+    http: 503,
+    exit: EXIT.unavailable,
+  },
   UPLOAD_TOO_MANY: {
-    says: 'There are {openMax} uploads open already.',
+    says: 'There are {openMax} unfinished uploads already.',
     todo: 'Finish or drop some, or raise uploads.openMax in the config of the peer.',
     http: 503,
     exit: EXIT.unavailable,

@@ -19,13 +19,14 @@ import {
   UPLOAD_BATCH_SEGMENTS,
   UPLOAD_EXPIRY_INTERVAL_MS,
   UPLOAD_IN_FLIGHT_BYTES,
+  UPLOADS_WHOLE_MAX,
 } from '../core/limits.ts'
 import type { Clock, Log } from '../core/ports.ts'
 import { integer, object } from '../core/schema.ts'
 import { buildFileTree } from '../shards/unixfs-tree.ts'
 import type { Blocks } from '../store/blocks.ts'
 import type { UploadJournal } from '../store/upload-journal.ts'
-import { PeerError } from './faults.ts'
+import { PeerError, type PeerFault } from './faults.ts'
 import { type FreshBlocks, FreshOwner } from './fresh-blocks.ts'
 
 export interface UploadsDeps {
@@ -38,8 +39,10 @@ export interface UploadsDeps {
 }
 
 export interface UploadsOptions {
-  /** Uploads open at once. */
+  /** Unfinished uploads at once. */
   readonly openMax: number
+  /** Uploads at once that are whole and that no object names. @default UPLOADS_WHOLE_MAX */
+  readonly wholeMax?: number
   /** An upload without progress for this long is removed. */
   readonly expireMs: number
 }
@@ -80,6 +83,8 @@ export class UploadService {
   readonly #deps: UploadsDeps
   readonly #options: UploadsOptions
   readonly #sessions = new Map<string, Session>()
+  /** How many of them are whole. */
+  #whole = 0
   #timer: NodeJS.Timeout | undefined
 
   constructor(deps: UploadsDeps, options: UploadsOptions) {
@@ -92,7 +97,7 @@ export class UploadService {
     this.#timer = setInterval(() => {
       this.expire().catch((error: unknown) => this.#deps.log.warn({ err: error }, 'expired uploads were not removed'))
     }, UPLOAD_EXPIRY_INTERVAL_MS)
-    for (const { id, meta, digests } of await this.#deps.journal.list()) {
+    for (const { id, meta, digests, touchedAtMs } of await this.#deps.journal.list()) {
       // A block may have been found damaged since it was acknowledged: the sender begins that upload anew.
       if (digests.some((digest) => !this.#deps.store.has(digest))) {
         await this.#deps.journal.remove(id)
@@ -106,12 +111,12 @@ export class UploadService {
         writing: new Set(),
         // What was here before is not known any more after a restart: nothing of it may be removed.
         fresh: new FreshOwner(),
-        touchedMs: this.#deps.clock.nowMs(),
+        touchedMs: touchedAtMs,
         busy: false,
         content: undefined,
       }
       this.#sessions.set(id, session)
-      if (offsetOf(session) === length) session.content = buildFileTree(session.digests, length).root
+      if (offsetOf(session) === length) this.#isWhole(session, buildFileTree(session.digests, length).root)
     }
   }
 
@@ -121,13 +126,12 @@ export class UploadService {
 
   /**
    * @param length - bytes of the sealed stream.
-   * @throws {PeerError} `UPLOAD_TOO_MANY`, `UPLOAD_TOO_LARGE`; {StoreError} `STORE_FULL`
+   * @throws {PeerError} `UPLOAD_TOO_MANY`, `UPLOADS_NOT_NAMED`, `UPLOAD_TOO_LARGE`; {StoreError} `STORE_FULL`
    */
   async create(length: number): Promise<UploadState> {
-    await this.expire()
-    if (this.#sessions.size >= this.#options.openMax) {
-      throw new PeerError({ code: 'UPLOAD_TOO_MANY', openMax: this.#options.openMax })
-    }
+    if (this.#noRoom() !== undefined) await this.expire()
+    const fault = this.#noRoom()
+    if (fault !== undefined) throw new PeerError(fault)
     if (length > SEGMENTS_MAX * SEGMENT_BYTES) {
       throw new PeerError({ code: 'UPLOAD_TOO_LARGE', bytes: length, bytesMax: SEGMENTS_MAX * SEGMENT_BYTES })
     }
@@ -145,6 +149,12 @@ export class UploadService {
     await this.#deps.journal.create(session.id, encodeCanonical({ length, createdMs: session.touchedMs }))
     this.#sessions.set(session.id, session)
     return this.#stateOf(session)
+  }
+
+  #noRoom(): PeerFault | undefined {
+    const { openMax, wholeMax = UPLOADS_WHOLE_MAX } = this.#options
+    if (this.#sessions.size - this.#whole >= openMax) return { code: 'UPLOAD_TOO_MANY', openMax }
+    return this.#whole >= wholeMax ? { code: 'UPLOADS_NOT_NAMED', wholeMax } : undefined
   }
 
   /** @throws {PeerError} `UPLOAD_UNKNOWN` */
@@ -180,7 +190,7 @@ export class UploadService {
   async abort(id: string): Promise<void> {
     const session = this.#session(id)
     if (session.busy) throw new PeerError({ code: 'UPLOAD_BUSY' })
-    this.#sessions.delete(session.id)
+    this.#delete(session)
     await this.#deps.journal.remove(session.id)
     await this.#deps.fresh.remove(session.fresh)
   }
@@ -317,11 +327,20 @@ export class UploadService {
       )
       await this.#deps.store.write(nodes)
     }
-    session.content = tree.root
+    this.#isWhole(session, tree.root)
+  }
+
+  #isWhole(session: Session, content: CID): void {
+    session.content = content
+    this.#whole++
+  }
+
+  #delete(session: Session): void {
+    if (this.#sessions.delete(session.id) && session.content !== undefined) this.#whole--
   }
 
   async #forget(session: Session): Promise<void> {
-    this.#sessions.delete(session.id)
+    this.#delete(session)
     this.#deps.fresh.keep(session.fresh)
     await this.#deps.journal.remove(session.id)
   }

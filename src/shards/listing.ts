@@ -1,6 +1,6 @@
 /**
  * The listing of an object: names, sizes and times of its files. It is sealed like any file, since names of studies name
- * people. Pages of a CBOR sequence (RFC 8742), each after its length, so that a folder of a million files is read in
+ * people. Pages of a CBOR sequence (RFC 8742), each after its length, so that a folder of many files is read in
  * bounded memory.
  *
  * @see docs/spec/object.md

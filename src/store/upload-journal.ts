@@ -7,13 +7,7 @@
  *
  * @see docs/spec/upload-journal.md
  */
-import {
-  SEGMENTS_MAX,
-  UPLOAD_EXPIRE_MS,
-  UPLOAD_JOURNALS_MAX,
-  UPLOAD_META_BYTES_MAX,
-  UPLOAD_RECORD_DIGESTS_MAX,
-} from '../core/limits.ts'
+import { SEGMENTS_MAX, UPLOAD_JOURNALS_MAX, UPLOAD_META_BYTES_MAX, UPLOAD_RECORD_DIGESTS_MAX } from '../core/limits.ts'
 import type { Clock, Log } from '../core/ports.ts'
 import { appendDurably } from './append-durably.ts'
 import {
@@ -50,8 +44,6 @@ export interface UploadJournalOptions {
   readonly dir: string
   /** Uploads open at once. @default UPLOAD_JOURNALS_MAX */
   readonly uploadsMax?: number
-  /** An upload that got nothing for so long is expired. @default UPLOAD_EXPIRE_MS */
-  readonly expireMs?: number
 }
 
 export interface UploadSession {
@@ -69,7 +61,6 @@ interface OpenJournal {
   bytes: number
   crc: number
   segments: number
-  touchedAtMs: number
   /** Appends to one journal come one after another. */
   turn: Promise<void>
 }
@@ -81,7 +72,6 @@ export class UploadJournal {
   readonly #onDiskFull: () => Promise<boolean>
   readonly #dir: string
   readonly #uploadsMax: number
-  readonly #expireMs: number
   readonly #guard: SyncGuard
   readonly #journals = new Map<string, OpenJournal>()
   #closed = false
@@ -93,7 +83,6 @@ export class UploadJournal {
     this.#onDiskFull = deps.onDiskFull ?? (async () => false)
     this.#dir = options.dir
     this.#uploadsMax = options.uploadsMax ?? UPLOAD_JOURNALS_MAX
-    this.#expireMs = options.expireMs ?? UPLOAD_EXPIRE_MS
     this.#guard = new SyncGuard(deps.log)
   }
 
@@ -145,8 +134,8 @@ export class UploadJournal {
       await this.#fs.rename(this.#path(id), `${this.#dir}/${id}.damaged`)
       return
     }
-    const { goodBytes, crc, digests, touchedAtMs } = content
-    this.#journals.set(id, { bytes: goodBytes, crc, segments: digests.length, touchedAtMs, turn: Promise.resolve() })
+    const { goodBytes, crc, digests } = content
+    this.#journals.set(id, { bytes: goodBytes, crc, segments: digests.length, turn: Promise.resolve() })
   }
 
   /**
@@ -173,7 +162,6 @@ export class UploadJournal {
       bytes: bytes.length,
       crc,
       segments: 0,
-      touchedAtMs: nowMs,
       turn: write.catch(() => undefined),
     })
     try {
@@ -218,7 +206,6 @@ export class UploadJournal {
     journal.bytes += bytes.length
     journal.crc = crc
     journal.segments += digests.length
-    journal.touchedAtMs = nowMs
   }
 
   /** Reads a session back. @returns undefined where there is none. */
@@ -257,19 +244,6 @@ export class UploadJournal {
     await unlinkIfThere(this.#fs, this.#path(id))
     await this.#guard.run(() => syncFolder(this.#fs, this.#dir))
     return true
-  }
-
-  /** Forgets the uploads that got nothing for `expireMs`. @returns what they were: their blocks are the caller's. */
-  async expire(): Promise<readonly UploadSession[]> {
-    this.#checkWritable()
-    const before = this.#clock.nowMs() - this.#expireMs
-    const expired: UploadSession[] = []
-    for (const [id, { touchedAtMs }] of [...this.#journals]) {
-      if (touchedAtMs >= before) continue
-      const session = await this.load(id)
-      if (session !== undefined && (await this.remove(id))) expired.push(session)
-    }
-    return expired
   }
 
   /** Waits for what is under way. */

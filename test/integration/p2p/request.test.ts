@@ -93,3 +93,30 @@ test("an aborted request ends with the caller's reason", async () => {
     reason,
   )
 })
+
+test('who goes on after the frame is cut off, on both sides: nothing else would bound what comes', async () => {
+  await using peers = await twoPeers((bytes) => bytes)
+  const { alice, bob } = peers
+  const frame = (status: readonly number[]): Uint8Array => Uint8Array.from([...status, 0, 0, 0, 1, 7])
+  const stream = await alice.host.dialProtocol(bob.host.peerId, PROTOCOL)
+  const ended = new Promise((resolve) => stream.addEventListener('close', resolve, { once: true }))
+  stream.send(frame([]))
+  const flood = setInterval(() => stream.status === 'open' && stream.send(new Uint8Array(65_536)), 1)
+  await ended
+  clearInterval(flood)
+  expect(stream.status).toBe('reset')
+
+  const done = Promise.withResolvers<string>()
+  await bob.host.handle('/test/liar/1', (answering) => {
+    answering.addEventListener('close', () => done.resolve(answering.status), { once: true })
+    answering.send(frame([0]))
+    const timer = setInterval(() => {
+      if (answering.status === 'reset' || answering.status === 'closed' || answering.status === 'aborted')
+        clearInterval(timer)
+      else answering.send(new Uint8Array(65_536))
+    }, 1)
+  })
+  // It may have come whole before the rest did.
+  await request(alice.host, bob.host.peerId, '/test/liar/1', new Uint8Array(1), bounds).catch(() => undefined)
+  expect(await done.promise).toBe('reset')
+})

@@ -50,21 +50,6 @@ test('a removed session is gone for good', async () => {
   expect(await readdir(dir)).toEqual([])
 })
 
-test('sessions that got nothing for the time are expired, others stay', async () => {
-  let nowMs = 0
-  const journal = await open(await tempFolder(), { expireMs: 100 }, () => nowMs)
-  await journal.create('idle-upload', meta)
-  await journal.append('idle-upload', digests(0, 3))
-  await journal.create('busy-upload', meta)
-  nowMs = 90
-  await journal.append('busy-upload', digests(0, 1))
-  expect(await journal.expire()).toEqual([])
-  nowMs = 101
-  expect(await journal.expire()).toMatchObject([{ id: 'idle-upload', digests: digests(0, 3) }])
-  expect((await journal.list()).map(({ id }) => id)).toEqual(['busy-upload'])
-  await journal.close()
-})
-
 test('every limit is a coded refusal', async () => {
   const journal = await open(await tempFolder(), { uploadsMax: 2 })
   for (const id of ['', 'short', '../escape-1', `x${'y'.repeat(64)}`, 'with space', '-leading-dash']) {
