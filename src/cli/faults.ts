@@ -13,6 +13,7 @@ export type CliFault =
   | { code: 'KEYSTORE_EXISTS'; file: string }
   | { code: 'PUT_UNREADABLE'; reason: string }
   | { code: 'PUT_NOT_A_FILE' }
+  | { code: 'PUT_UNDER_WAY' }
   | { code: 'PUT_FILE_CHANGED' }
   | { code: 'PUT_ANSWER_LIES' }
   | { code: 'UPLOAD_JOURNAL_INVALID'; file: string }
@@ -113,6 +114,12 @@ export const cliFaults = {
     todo: 'Replace it with what it points to, or leave it out.',
     http: 400,
     exit: EXIT.usage,
+  },
+  PUT_UNDER_WAY: {
+    says: 'Another process is putting this very file or folder.',
+    todo: 'Wait for it, or end it: repeated after that, this goes on where it stopped.',
+    http: 409,
+    exit: EXIT.conflict,
   },
   PUT_FILE_CHANGED: {
     says: 'A file changed while it was being stored; nothing of it was kept.',

@@ -7,17 +7,19 @@
  *
  * A segment whose digest stands here may have been seen by the peer. When it is sealed again under the same header it must
  * come out the same: another plaintext under the same nonce would reveal both. So every digest is compared, and a journal
- * that a power cut may have shortened (another boot of this machine) is not used at all.
+ * that a power cut may have shortened (another boot of this machine) is not used at all. For the same reason one process at a time
+ * puts one thing.
  */
 import { appendFileSync } from 'node:fs'
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { readFile, rm, writeFile } from 'node:fs/promises'
 import { uptime } from 'node:os'
-import { dirname } from 'node:path'
 import * as dagJson from '@ipld/dag-json'
 import type { CID } from 'multiformats/cid'
+import { faultOf } from '../core/coded-error.ts'
 import { byteString, cid, integer, list, object, optional, text } from '../core/schema.ts'
 import { LISTING_FILES_MAX, SEGMENTS_MAX } from '../core/limits.ts'
 import { type WrappedKey, wrappedKey } from '../crypto/envelope.ts'
+import { FolderLock } from '../store/folder-lock.ts'
 import { CliError } from './faults.ts'
 
 const head = object({
@@ -59,8 +61,17 @@ export class PutJournal {
     this.head = head
   }
 
+  /** Keeps the note for this process, until it is let go or the process ends. @throws {CliError} `PUT_UNDER_WAY` */
+  static async lock(path: string): Promise<AsyncDisposable> {
+    try {
+      return await FolderLock.take(`${path}.lock`)
+    } catch (error) {
+      if (faultOf(error)?.code !== 'STORE_FOLDER_IN_USE') throw error
+      throw new CliError({ code: 'PUT_UNDER_WAY' }, { cause: error })
+    }
+  }
+
   static async create(path: string, start: PutHead): Promise<PutJournal> {
-    await mkdir(dirname(path), { recursive: true, mode: 0o700 })
     await writeFile(path, jsonLine({ version: 1, boot: await bootId(), ...start }), { mode: 0o600 })
     return new PutJournal(path, start)
   }

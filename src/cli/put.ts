@@ -62,8 +62,10 @@ export async function put(
   path: string,
   options: PutOptions,
 ): Promise<PutResult> {
+  const note = notePath(account, path, options)
+  await using _lock = await PutJournal.lock(note)
   const source = await scanSource(path)
-  const { journal, key, resumed } = await openJournal(client, account, path, source, options)
+  const { journal, key, resumed } = await openJournal(client, account, note, source, options)
   const files = source.files.filter((file) => file.entry.kind === 'file')
   const listing = encodeListing(source.files.map((file) => file.entry))
   const sizes = files.map((file) => ciphertextLength(file.entry.bytes))
@@ -184,19 +186,32 @@ async function commitManifest(client: ApiClient, manifest: Manifest, critical: b
   return cid
 }
 
+/** One for each thing, account and cipher. */
+function notePath(account: CliAccount, path: string, { home, profile }: PutOptions): string {
+  const name = toString(sha256(new TextEncoder().encode(`${resolve(path)}\0${account.id}\0${profile}`)), 'hex')
+  return join(uploadsFolder(home), `${name}.jsonl`)
+}
+
 async function openJournal(
   client: ApiClient,
   account: CliAccount,
-  path: string,
+  file: string,
   source: SourceTree,
-  options: PutOptions,
+  { restart }: PutOptions,
 ): Promise<{ journal: PutJournal; key: Uint8Array; resumed: boolean }> {
-  const name = toString(sha256(new TextEncoder().encode(`${resolve(path)}\0${account.id}\0${options.profile}`)), 'hex')
-  const file = join(uploadsFolder(options.home), `${name}.jsonl`)
   const context = encodeCanonical({ use: 'apotheca/put-journal/1', source: source.fingerprint })
-  const found = options.restart ? undefined : await PutJournal.load(file)
+  // A damaged one can't say what it began: that goes by itself, in time.
+  const found = await PutJournal.load(file).catch((error: unknown) => {
+    if (!restart) throw error
+    return undefined
+  })
   if (found !== undefined) {
-    if (found.usable && found.journal.head.source === source.fingerprint && found.journal.head.account === account.id) {
+    if (
+      !restart &&
+      found.usable &&
+      found.journal.head.source === source.fingerprint &&
+      found.journal.head.account === account.id
+    ) {
       const key = await unwrapKey(await account.openEncryption(), found.journal.head.key, context)
       return { journal: found.journal, key, resumed: true }
     }

@@ -199,6 +199,51 @@ test('an interrupted put goes on at the last acknowledged segment', async () => 
   expect((await readFile(out)).equals(await readFile(file))).toBe(true)
 }, 30_000)
 
+test('a folder of more files than there may be unfinished uploads is put and got, byte for byte', async () => {
+  const folder = join(network.folder, 'slices')
+  await mkdir(folder)
+  // Over a thousand: their opaque names lie in two levels.
+  const slices = Array.from({ length: 1_100 }, (_, i) => ({ name: `${i}.dcm`, bytes: randomBytes(i) }))
+  for (const { name, bytes } of slices) await writeFile(join(folder, name), bytes)
+  const stored = await put(hospital.client, patient, folder, putOptions(hospital))
+  expect(stored).toMatchObject({ kind: 'folder', files: slices.length })
+  const out = join(network.folder, 'slices-out')
+  await get(hospital.client, patient, stored.manifest.toString(), getOptions(out))
+  for (const { name, bytes } of slices) expect((await readFile(join(out, name))).equals(bytes)).toBe(true)
+  expect(hospital.peer.uploads.roots()).toEqual([])
+}, 120_000)
+
+test('one process at a time puts one thing: two would seal under one key and header', async () => {
+  const file = await inputFile('twice.bin', 4 * MIB)
+  let second: Promise<unknown> | undefined
+  const onStart = (): void => {
+    second ??= put(hospital.client, patient, file, putOptions(hospital, { restart: true })).catch((error) => error)
+  }
+  const stored = await put(hospital.client, patient, file, putOptions(hospital, { onStart }))
+  expect(await second).toMatchObject({ fault: { code: 'PUT_UNDER_WAY' } })
+  const again = await put(hospital.client, patient, file, putOptions(hospital))
+  expect(again.manifest.equals(stored.manifest)).toBe(false)
+  expect(await readdir(join(hospital.home, 'uploads'))).toEqual([])
+})
+
+test('a put begun anew takes back what the interrupted one sent', async () => {
+  const file = await inputFile('anew.bin', 40 * MIB)
+  const stop = new AbortController()
+  let sent = 0
+  const onSent = (bytes: number): void => {
+    sent += bytes
+    if (sent > 10 * MIB) stop.abort(new Error('pulled the plug'))
+  }
+  const first = put(hospital.client, patient, file, putOptions(hospital, { signal: stop.signal, onSent }))
+  await expect(first).rejects.toThrow('pulled the plug')
+  const [note = ''] = (await readdir(join(hospital.home, 'uploads'))).filter((name) => name.endsWith('.jsonl'))
+  const [, upload = ''] =
+    /"upload":"([0-9a-f-]+)"/.exec(await readFile(join(hospital.home, 'uploads', note), 'utf8')) ?? []
+  expect(hospital.peer.uploads.state(upload)).toMatchObject({ content: undefined })
+  await put(hospital.client, patient, file, putOptions(hospital, { restart: true }))
+  expect(() => hospital.peer.uploads.state(upload)).toThrow('UPLOAD_UNKNOWN')
+}, 30_000)
+
 test('a put goes on over a restart of the peer', async () => {
   const file = await inputFile('restart.bin', 30 * MIB)
   const stop = new AbortController()
