@@ -53,7 +53,7 @@ export class Erasures {
     const columns: StorageErased['columns'][number][] = []
     for (const stored of erased) {
       signal.throwIfAborted()
-      const { gone, isBusy, mine } = await this.#one(stored, live, own)
+      const { gone, isBusy, mine } = await this.#one(stored, { live, own }, signal)
       removed += gone
       isOpen ||= isBusy
       columns.push(...mine)
@@ -66,8 +66,8 @@ export class Erasures {
 
   async #one(
     stored: StoredObject,
-    live: LiveSet,
-    own: number | undefined,
+    { live, own }: Pick<LiveView, 'live' | 'own'>,
+    signal: AbortSignal,
   ): Promise<{ readonly gone: number; readonly isBusy: boolean; readonly mine: StorageErased['columns'] }> {
     const { chain, pins, store } = this.#deps
     const { content, manifest } = stored
@@ -91,7 +91,7 @@ export class Erasures {
       }
     }
     if (store.has(manifest.multihash.digest)) {
-      for await (const digest of blocksBelow(store, manifest)) await remove(digest)
+      for await (const digest of blocksBelow(store, manifest, signal)) await remove(digest)
     }
     if (isBusy) return { gone, isBusy, mine: [] }
     for (const extent of extents) await this.#clear(extent, remove)

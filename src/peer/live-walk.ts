@@ -29,7 +29,7 @@ import { PlacementRows } from '../domain/storage-table.ts'
 import type { Chain } from '../ledger/chain.ts'
 import type { PeerIdText } from '../ledger/fields.ts'
 import type { StorageParams } from '../ledger/storage-params.ts'
-import type { DigestSet } from '../shards/digest-set.ts'
+import { DigestSet } from '../shards/digest-set.ts'
 import { linksOf, storedDigest } from '../shards/dag-walk.ts'
 import { type ExtentMap, decodeExtentMap } from '../shards/extent-map.ts'
 import { type ExtentDuty, LiveSet, type OrphanReason, extentDuty } from '../shards/live-set.ts'
@@ -96,13 +96,26 @@ export async function lookAtLive(deps: LiveWalkDeps, signal: AbortSignal): Promi
   return walk.view()
 }
 
-/** All blocks below a CID that are here, children before their parents, and the CID's own last. */
-export async function* blocksBelow(store: Pick<Blocks, 'read'>, root: CID, depth = 0): AsyncGenerator<Uint8Array> {
+/**
+ * All blocks below a CID that are here, children before their parents, and the CID's own last. Each node once, however many links lead to
+ * it: a few that link to each other a thousand times make more ways than anybody can go.
+ *
+ * @throws the signal's reason; faults of the store
+ */
+export async function* blocksBelow(
+  store: Pick<Blocks, 'read'>,
+  root: CID,
+  signal: AbortSignal,
+  seen = new DigestSet(),
+  depth = 0,
+): AsyncGenerator<Uint8Array> {
+  signal.throwIfAborted()
   if (depth > OBJECT_WALK_DEPTH_MAX + 1) return
+  seen.add(root.multihash.digest)
   const links = root.code === RAW ? [] : ((await linksHere(store, root)) ?? [])
   for (const link of links) {
     if (link.code === RAW) yield link.multihash.digest
-    else yield* blocksBelow(store, link, depth + 1)
+    else if (!seen.has(link.multihash.digest)) yield* blocksBelow(store, link, signal, seen, depth + 1)
   }
   yield root.multihash.digest
 }
@@ -111,6 +124,8 @@ class LiveWalk {
   readonly #deps: LiveWalkDeps
   readonly #signal: AbortSignal
   readonly #live: LiveSet
+  /** Nodes of trees that must be whole here. */
+  readonly #walked = new DigestSet()
   /** Taken first: what the ledger names by then it names below. */
   readonly #blockTimeMs: number
   #params: StorageParams | undefined
@@ -152,16 +167,17 @@ class LiveWalk {
     const { local, pinned } = this.#live
     for (const digest of fresh.digests()) local.add(digest)
     for (const digest of uploads.digests()) local.add(digest)
-    for (const root of uploads.roots()) for await (const digest of blocksBelow(store, root)) local.add(digest)
+    for (const root of uploads.roots()) {
+      for await (const digest of blocksBelow(store, root, this.#signal)) local.add(digest)
+    }
     await this.#stagedColumns()
     for (const { manifest, maps } of placements.list()) {
       if (((await getStoredObject(chain.reader, manifest))?.erasedMs ?? 0) > 0) continue
-      await this.#tree(manifest, local)
+      await this.#tree(manifest)
       for (const link of maps) local.add(link.multihash.digest)
     }
     for (const { cid } of pins.list()) {
-      for await (const digest of blocksBelow(store, cid)) pinned.add(digest)
-      this.#signal.throwIfAborted()
+      for await (const digest of blocksBelow(store, cid, this.#signal)) pinned.add(digest)
     }
     await ledgerBlocks.look(this.#signal)
   }
@@ -196,7 +212,7 @@ class LiveWalk {
       const stored = await getStoredObject(chain.reader, manifest)
       if (stored !== undefined && stored.erasedMs > 0) this.#over.push(entry)
       else if (stored !== undefined && isWhole(stored)) this.#placed.push(manifest)
-      else if (!(await marks.wasWhole(manifest))) await this.#tree(manifest, this.#live.local)
+      else if (!(await marks.wasWhole(manifest))) await this.#tree(manifest)
       else if (stored === undefined) this.#over.push(entry)
     }
   }
@@ -260,16 +276,18 @@ class LiveWalk {
     if (kept) addColumns(copies, { map, link: of.map }, 'all')
   }
 
-  /** All below the root: of what must be whole here. */
-  async #tree(root: CID, into: DigestSet, depth = 0): Promise<void> {
+  /** All below the root: of what must be whole here. Each node once, as in `blocksBelow`. */
+  async #tree(root: CID, depth = 0): Promise<void> {
     this.#signal.throwIfAborted()
-    into.add(root.multihash.digest)
-    if (root.code === RAW) return
+    const { local } = this.#live
+    local.add(root.multihash.digest)
+    if (root.code === RAW || this.#walked.has(root.multihash.digest)) return
+    this.#walked.add(root.multihash.digest)
     const links = depth > OBJECT_WALK_DEPTH_MAX + 1 ? undefined : await linksHere(this.#deps.store, root)
     if (links === undefined) this.#unknown.push(root)
     for (const link of links ?? []) {
-      if (link.code === RAW) into.add(link.multihash.digest)
-      else await this.#tree(link, into, depth + 1)
+      if (link.code === RAW) local.add(link.multihash.digest)
+      else await this.#tree(link, depth + 1)
     }
   }
 }

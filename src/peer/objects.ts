@@ -58,9 +58,10 @@ export class ObjectService {
   async commit(manifestBytes: Uint8Array, options: { readonly critical?: boolean } = {}): Promise<ObjectEntry> {
     const manifest = decodeManifest(manifestBytes)
     const cid = cborCid(manifestBytes)
-    const bytes = await this.#walk(manifest.content)
+    const walked = new Map<string, number>()
+    const bytes = await this.#walk(manifest.content, walked)
     if (bytes !== manifest.bytes) throw new PeerError({ code: 'OBJECT_SIZE_LIES', said: manifest.bytes, bytes })
-    const whole = bytes + (await this.#walk(manifest.listing))
+    const whole = bytes + (await this.#walk(manifest.listing, walked))
     const { critical = false } = options
     if (critical && whole > CRITICAL_BYTES_MAX) {
       throw new PeerError({ code: 'OBJECT_NOT_SMALL', bytes: whole, bytesMax: CRITICAL_BYTES_MAX })
@@ -116,8 +117,13 @@ export class ObjectService {
     return entry
   }
 
-  /** Checks that the tree below `root` is here, without reading leaves. @returns file bytes below. */
-  async #walk(root: CID, depth = 0): Promise<number> {
+  /**
+   * Checks that the tree below `root` is here, without reading leaves.
+   *
+   * @param walked - file bytes below each node that was read: each is, once, however many links lead to it.
+   * @returns file bytes below.
+   */
+  async #walk(root: CID, walked: Map<string, number>, depth = 0): Promise<number> {
     const { store } = this.#deps
     const missing = (cid: CID): PeerError => new PeerError({ code: 'OBJECT_INCOMPLETE', cid: cid.toString() })
     if (depth > OBJECT_WALK_DEPTH_MAX) throw missing(root)
@@ -128,13 +134,16 @@ export class ObjectService {
       if (size === undefined) throw missing(root)
       return size
     }
+    const name = root.toString()
+    const known = walked.get(name)
+    if (known !== undefined) return known
     const bytes = await store.read(digestOf(root))
     if (bytes === undefined) throw missing(root)
     const node = parseNode(root, bytes)
-    if (node.kind === 'leaf') return bytes.length
-    const children = node.kind === 'directory' ? node.entries : node.children
-    let sum = 0
-    for (const child of children) sum += await this.#walk(child.cid, depth + 1)
+    let sum = node.kind === 'leaf' ? bytes.length : 0
+    const children = node.kind === 'directory' ? node.entries : node.kind === 'leaf' ? [] : node.children
+    for (const child of children) sum += await this.#walk(child.cid, walked, depth + 1)
+    walked.set(name, sum)
     return sum
   }
 

@@ -90,10 +90,11 @@ export class ObjectWalk {
         segments++
         bytes += block.bytes
       }
+      // While it is walked: a few nodes that link to each other a thousand times make more ways than anybody can go.
+      checkCounts(segments, nodes.count)
     }
     const walk = new ObjectWalk(roots, blocks, { segments, bytes, nodes: nodes.bytes })
     const { extents } = walk
-    if (extents > EXTENTS_MAX) throw new ObjectWalkError({ code: 'OBJECT_TOO_LARGE', extents, extentsMax: EXTENTS_MAX })
     const nodesMax = extents * NODES_OF_EXTENT
     if (nodes.count > nodesMax) {
       throw new ObjectWalkError({ code: 'OBJECT_NODES_TOO_MANY', nodes: nodes.count, nodesMax })
@@ -134,6 +135,8 @@ export class ObjectWalk {
 
 /** Beside the manifest. */
 const NODES_OF_EXTENT = EXTENT_COPIES_MAX - 1
+/** Nodes may come before the segments in whose extents they lie: those of so many extents. */
+const NODES_AHEAD_OF = 64
 
 type WalkedBlock =
   | { readonly kind: 'node'; readonly digest: Uint8Array }
@@ -163,6 +166,14 @@ async function* below(cid: CID, blocks: BlockReading, depth: number): AsyncGener
       yield { kind: 'segment', digest: child.cid.multihash.digest, bytes: checkSize(child.cid, blocks) }
     } else yield* below(child.cid, blocks, depth + 1)
   }
+}
+
+/** @throws {ObjectWalkError} where there are too many already, whatever may follow. */
+function checkCounts(segments: number, nodes: number): void {
+  const extents = Math.ceil(segments / EXTENT_SEGMENTS)
+  if (extents > EXTENTS_MAX) throw new ObjectWalkError({ code: 'OBJECT_TOO_LARGE', extents, extentsMax: EXTENTS_MAX })
+  const nodesMax = (extents + NODES_AHEAD_OF) * NODES_OF_EXTENT
+  if (nodes > nodesMax) throw new ObjectWalkError({ code: 'OBJECT_NODES_TOO_MANY', nodes, nodesMax })
 }
 
 /** Larger blocks are no shards, and no copies. */

@@ -12,6 +12,8 @@ import { put } from '../../../src/cli/put.ts'
 import { encodeCanonical } from '../../../src/core/codec.ts'
 import { BLOCK_BYTES_MAX, CAR_ROOTS_MAX } from '../../../src/core/limits.ts'
 import { cborCid, rawCid } from '../../../src/crypto/hash.ts'
+import { decodeManifest, encodeManifest } from '../../../src/shards/manifest.ts'
+import { directoryNode } from '../../../src/shards/unixfs-tree.ts'
 import { TestNetwork, type TestPeer, newAccount } from './network.ts'
 
 const MIB = 1024 * 1024
@@ -174,6 +176,29 @@ test('what a refused import shares with something that the peer keeps stays', as
   await expect(importCar(bob.client, path, quiet)).rejects.toMatchObject({ fault: { code: 'CAR_BLOCK_ALTERED' } })
   expect(bob.peer.store.has(shared.cid.multihash.digest)).toBe(true)
 })
+
+test('a few nodes that link to each other a thousand times are walked once each, by who collects and by who stores', async () => {
+  let graph = [child(randomBytes(32))]
+  for (let level = 0; level < 6; level++) {
+    const entries = Array.from({ length: 1_000 }, (_, i) => ({
+      name: `${i}`,
+      cid: (graph[0] as Block).cid,
+      totalBytes: 1,
+    }))
+    graph = [directoryNode(entries), ...graph]
+  }
+  const path = file('bomb.car')
+  await writeFile(path, await carOf(graph))
+  await importCar(bob.client, path, quiet)
+  const summary = await bob.peer.collector.collect({ dry: true, signal: AbortSignal.timeout(20_000) })
+  expect(summary.removedBlocks).toBe(0)
+  // 10^18 times its leaf: no manifest can say so, and whoever commits one hears it at once.
+  const { manifest } = await stored('of-bomb', 10)
+  const honest = decodeManifest((await alice.peer.store.read(manifest.multihash.digest)) ?? new Uint8Array())
+  for (const { cid, bytes } of graph) await bob.peer.store.write([{ digest: cid.multihash.digest, parts: [bytes] }])
+  const lying = encodeManifest({ ...honest, kind: 'folder', content: (graph[0] as Block).cid }).bytes
+  await expect(bob.peer.objects.commit(lying)).rejects.toMatchObject({ fault: { code: 'OBJECT_SIZE_LIES' } })
+}, 40_000)
 
 test('a CAR for which there is no room is refused before it is read', async () => {
   await using small = await TestNetwork.start({ peers: 1, store: { 0: { capacityBytes: 64 * MIB } } })
