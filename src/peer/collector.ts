@@ -146,18 +146,20 @@ export class Collector {
   async #round(given: { readonly dry: boolean; readonly signal: AbortSignal }): Promise<CollectionSummary> {
     this.#roundStop = new AbortController()
     const signal = AbortSignal.any([given.signal, this.#stopping.signal, this.#roundStop.signal])
-    const { chain, log, recent } = this.#deps
+    const { chain, log, marks, recent } = this.#deps
     if (!given.dry) this.#lastMs = chain.head.timeMs
     recent.beginRound()
     const { height } = chain.head
+    const before = await marks.height()
     const view = await lookAtLive(this.#deps, signal)
     const report = new CollectionReport(view)
     if (view.unknown.length > 0) {
       log.warn({ blocks: view.unknown.length }, 'nothing is collected: blocks are missing that say what must stay')
       return report.summary()
     }
-    // Another ledger came meanwhile: what was read may be of both.
-    if (chain.head.height < height) return report.summary()
+    // Another ledger came meanwhile: what was read may be of both. Or one is being caught up with, after damage: it doesn't name yet what it will.
+    if (chain.head.height < height || height < before) return report.summary()
+    if (!given.dry) await marks.noteHeight(height)
     const time = this.#timeOf(view)
     const marked = await this.#sweepMarks(view, time, { ...given, signal }, report)
     await this.#sweepStore(view, marked, { ...given, signal }, report)

@@ -1,6 +1,6 @@
 /**
  * What the collector remembers from one round to the next, durable before it acts on it: since when which block was needed by nothing, which
- * objects it has seen whole on the ledger, and of which erased columns it has removed the shards.
+ * objects it has seen whole on the ledger, of which erased columns it has removed the shards, and how high the ledger was.
  *
  * A block goes before its mark, so a crash between leaves a mark of nothing, which the next round takes away.
  */
@@ -8,7 +8,7 @@ import type { CID } from 'multiformats/cid'
 import { concat } from 'uint8arrays/concat'
 import { decodeCanonical, encodeCanonical } from '../core/codec.ts'
 import type { KeyValueStore } from '../core/ports.ts'
-import { type Decoded, literal, object, optional } from '../core/schema.ts'
+import { type Decoded, integer, literal, object, optional } from '../core/schema.ts'
 import type { ExtentRef } from '../domain/storage-state.ts'
 import { extentKey } from '../domain/storage-state.ts'
 import { cborLink, timeMs } from '../ledger/fields.ts'
@@ -21,9 +21,12 @@ const storedMark = object({
 })
 export type StoredMark = Decoded<typeof storedMark>
 
+const height = integer(0)
+
 const MARK = Uint8Array.of(0)
 const WHOLE = Uint8Array.of(1)
 const CLEARED = Uint8Array.of(2)
+const HEIGHT = Uint8Array.of(3)
 const YES = encodeCanonical(true)
 
 export class OrphanMarks {
@@ -56,6 +59,16 @@ export class OrphanMarks {
   /** Whether the object was seen whole on the ledger: from then on the ledger says how long it is kept. */
   async wasWhole(manifest: CID): Promise<boolean> {
     return (await this.#state.get(concat([WHOLE, manifest.multihash.digest]))) !== undefined
+  }
+
+  /** Of the newest final block in the last round that acted. */
+  async height(): Promise<number> {
+    const value = await this.#state.get(HEIGHT)
+    return value === undefined ? 0 : height(decodeCanonical(value), 'height')
+  }
+
+  async noteHeight(of: number): Promise<void> {
+    await this.#state.batch([{ key: HEIGHT, value: encodeCanonical(of) }])
   }
 
   async noteWhole(manifest: CID, isWhole: boolean): Promise<void> {

@@ -1,6 +1,6 @@
 // Real daemons in this process: real TCP, real disks. Their one clock is set ahead by days; what is collected follows the time of final blocks.
 import { randomFillSync } from 'node:crypto'
-import { writeFile } from 'node:fs/promises'
+import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CID } from 'multiformats/cid'
 import { expect, test, vi } from 'vitest'
@@ -276,3 +276,44 @@ test(
   },
   TEST_MS,
 )
+
+test('a peer whose ledger is lost collects nothing before it has caught up with what it knew', {
+  timeout: TEST_MS,
+}, async () => {
+  const rig = await Rig.start(4)
+  await using network = rig.network
+  const hurt = network.peer(1)
+  const account = await newAccount(hurt, 'a person')
+  const file = join(network.folder, 'kept.bin')
+  await writeFile(file, randomFillSync(new Uint8Array(3 * SEGMENT_BYTES)))
+  const events = { onStart: () => undefined, onSent: () => undefined }
+  const options = {
+    home: hurt.home,
+    profile: 'aes-256-gcm',
+    restart: true,
+    critical: false,
+    signal,
+    ...events,
+  } as const
+  const { manifest } = await put(hurt.client, account, file, options)
+  await vi.waitFor(async () => {
+    const { state } = await hurt.client.get<PlacementStatus>(`/api/v1/objects/${manifest.toString()}/placement`)
+    expect(state).toBe('placed')
+  }, WAIT)
+  await rig.collect(2)
+  const listed = async (at: TestPeer): Promise<string[]> =>
+    (await Array.fromAsync(at.peer.objects.all())).map((entry) => entry.manifest.toString())
+  const blocks = hurt.peer.store.stats().blocks
+  await hurt.close()
+  await rm(join(hurt.config.dataDir, 'ledger'), { recursive: true })
+  const alone = await network.startPeer(1, [])
+  expect(alone.peer.chain.head.height).toBe(0)
+  for (let round = 0; round < 3; round++) await alone.peer.collector.collect({ dry: false, signal })
+  expect(await listed(alone)).toEqual([manifest.toString()])
+  expect(alone.peer.store.stats().blocks).toBe(blocks)
+  // Caught up, it collects again.
+  await alone.peer.host.dial(network.peer(0).peer.host.getMultiaddrs())
+  await rig.pass(1_000)
+  await alone.peer.collector.collect({ dry: false, signal })
+  expect(await listed(alone)).toEqual([manifest.toString()])
+})
