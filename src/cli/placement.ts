@@ -7,6 +7,9 @@ import type { ApiClient } from './api-client.ts'
 import { bytesText } from './output.ts'
 import { withRetries } from './retry.ts'
 
+/** What no waiting changes. */
+const NAME_TAKEN = 'OBJECT_NAME_TAKEN'
+
 /** The part of it that scripts rely on. */
 export type Placement = PlacementStatus
 
@@ -42,8 +45,8 @@ export async function waitForPlacement(
   return status
 }
 
-export function isUnderWay({ state }: Placement): boolean {
-  return state === 'waiting' || state === 'placing'
+export function isUnderWay({ fault, state }: Placement): boolean {
+  return (state === 'waiting' || state === 'placing') && fault?.code !== NAME_TAKEN
 }
 
 /** While it is under way. */
@@ -55,7 +58,10 @@ export function progressWords({ bytes, bytesPlaced, columns, state, waitingFor }
 
 /** Once it is known where it lies. */
 export function placementWords(placement: Placement): string {
-  const { columns, held, state, survives } = placement
+  const { columns, fault, held, state, survives } = placement
+  if (fault?.code === NAME_TAKEN) {
+    return 'stored on this peer alone: on the ledger its name is of another object, of another institution; put it again (OBJECT_NAME_TAKEN)'
+  }
   switch (state) {
     case 'placed':
       return `stored on ${held} of ${columns}, survives any ${survives}`

@@ -4,6 +4,7 @@
  */
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { CID } from 'multiformats/cid'
 import { accountDirectory } from '../domain/accounts.ts'
 import { machines } from '../domain/machines.ts'
 import { COLLECT_FRESH_MS } from '../core/limits.ts'
@@ -21,6 +22,7 @@ import { dropStrangers } from '../p2p/member-gate.ts'
 import { type Blocks, RemoveCapability } from '../store/blocks.ts'
 import type { LevelStore } from '../store/level-store.ts'
 import { PrefixStore } from '../store/prefix-store.ts'
+import { getStoredObject } from '../domain/storage-state.ts'
 import { UploadJournal } from '../store/upload-journal.ts'
 import { AuditAnswers } from './audit-answers.ts'
 import { Auditor, type AuditorDeps } from './auditor.ts'
@@ -149,7 +151,9 @@ async function openAll(config: PeerConfig, deps: ComposeDeps, { close, closers, 
   const { placements, repairer, staged } = await startStorageNetwork(networkDeps, config.store, closers)
   await startAudits({ chain, host, store, content, account, identity, institution, log }, closers)
   const listed = new PrefixStore(state, 'objects/')
-  const objects = new ObjectService({ store, state: listed, uploads, fresh, placements, clock })
+  const isErased = async (manifest: CID): Promise<boolean> =>
+    ((await getStoredObject(chain.reader, manifest))?.erasedMs ?? 0) > 0
+  const objects = new ObjectService({ store, state: listed, uploads, fresh, placements, isErased, clock })
   const pins = await Pins.open({ state: new PrefixStore(state, 'pins/'), clock })
   const cars = new CarService({ store, content, objects, fresh, pins })
   const holdings = { store, capability, staged, placements, uploads, fresh, recent, objects, pins }

@@ -44,16 +44,13 @@ export class Erasures {
    * @returns how many blocks went, and whether something is left to do that doesn't wait for others.
    * @throws the signal's reason; faults of the store
    */
-  async carryOut(
-    { erased, live, own }: LiveView,
-    signal: AbortSignal,
-  ): Promise<{ readonly removed: number; readonly isOpen: boolean }> {
+  async carryOut(view: LiveView, signal: AbortSignal): Promise<{ readonly removed: number; readonly isOpen: boolean }> {
     let removed = 0
     let isOpen = false
     const columns: StorageErased['columns'][number][] = []
-    for (const stored of erased) {
+    for (const stored of view.erased) {
       signal.throwIfAborted()
-      const { gone, isBusy, mine } = await this.#one(stored, { live, own }, signal)
+      const { gone, isBusy, mine } = await this.#one(stored, view, signal)
       removed += gone
       isOpen ||= isBusy
       columns.push(...mine)
@@ -66,12 +63,13 @@ export class Erasures {
 
   async #one(
     stored: StoredObject,
-    { live, own }: Pick<LiveView, 'live' | 'own'>,
+    { isDisputed, live, own }: Pick<LiveView, 'isDisputed' | 'live' | 'own'>,
     signal: AbortSignal,
   ): Promise<{ readonly gone: number; readonly isBusy: boolean; readonly mine: StorageErased['columns'] }> {
     const { chain, pins, store } = this.#deps
     const { content, manifest } = stored
-    for (const cid of [manifest, content]) await pins.remove(cid)
+    const isThis = !isDisputed(stored)
+    if (isThis) for (const cid of [manifest, content]) await pins.remove(cid)
     const extents: Extent[] = []
     let gone = 0
     /** Something that isn't on the ledger yet needs a block of it: signed once that is decided. */
@@ -90,7 +88,7 @@ export class Erasures {
         for (const { digest } of map.shardsOfStripe(stripe)) await remove(digest)
       }
     }
-    if (store.has(manifest.multihash.digest)) {
+    if (isThis && store.has(manifest.multihash.digest)) {
       for await (const digest of blocksBelow(store, manifest, signal)) await remove(digest)
     }
     if (isBusy) return { gone, isBusy, mine: [] }

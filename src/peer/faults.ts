@@ -31,6 +31,7 @@ export type PeerFault =
   | { code: 'CAR_INCOMPLETE'; cid: string }
   | { code: 'OBJECT_INCOMPLETE'; cid: string }
   | { code: 'OBJECT_NOT_PLACED'; cid: string }
+  | { code: 'OBJECT_NAME_TAKEN'; cid: string; institution: string }
   | { code: 'OBJECT_NOT_ON_LEDGER'; cid: string }
   | { code: 'PINS_TOO_MANY'; pinsMax: number }
   | { code: 'PIN_UNKNOWN'; cid: string }
@@ -174,6 +175,12 @@ export const peerFaults = {
     todo: 'Export it again, whole; nothing of it was kept.',
     http: 422,
     exit: EXIT.integrity,
+  },
+  OBJECT_NAME_TAKEN: {
+    says: 'On the ledger {cid} is an object of {institution}, and not the one that lies here.',
+    todo: 'It stays on this peer. Ask {institution}, and put it again: then it has another name.',
+    http: 409,
+    exit: EXIT.conflict,
   },
   OBJECT_NOT_PLACED: {
     says: 'The object {cid} is not placed on the network: the ledger has no whole object of this name.',

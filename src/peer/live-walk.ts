@@ -83,6 +83,8 @@ export interface LiveView {
   readonly placed: readonly CID[]
   /** Listed here, and erased, or forgotten by the ledger. */
   readonly over: readonly ObjectEntry[]
+  /** Whether an object that lies whole here is another institution's on the ledger, and perhaps not this one. */
+  readonly isDisputed: (object: StoredObject) => boolean
   /** Blocks that are not here, though without them nobody knows what must be kept: nothing is removed. */
   readonly unknown: readonly CID[]
 }
@@ -124,6 +126,8 @@ class LiveWalk {
   readonly #deps: LiveWalkDeps
   readonly #signal: AbortSignal
   readonly #live: LiveSet
+  /** Names of objects that lie whole here and aren't placed yet. */
+  readonly #toPlace = new Set<string>()
   /** Nodes of trees that must be whole here. */
   readonly #walked = new DigestSet()
   /** Taken first: what the ledger names by then it names below. */
@@ -157,6 +161,7 @@ class LiveWalk {
       forgettable: this.#forgettable,
       placed: this.#placed,
       over: this.#over,
+      isDisputed: (object) => this.#isDisputed(object),
       unknown: this.#unknown,
     }
   }
@@ -172,7 +177,9 @@ class LiveWalk {
     }
     await this.#stagedColumns()
     for (const { manifest, maps } of placements.list()) {
-      if (((await getStoredObject(chain.reader, manifest))?.erasedMs ?? 0) > 0) continue
+      this.#toPlace.add(manifest.toString())
+      const stored = await getStoredObject(chain.reader, manifest)
+      if (stored !== undefined && stored.erasedMs > 0 && !this.#isDisputed(stored)) continue
       await this.#tree(manifest)
       for (const link of maps) local.add(link.multihash.digest)
     }
@@ -180,6 +187,11 @@ class LiveWalk {
       for await (const digest of blocksBelow(store, cid, this.#signal)) pinned.add(digest)
     }
     await ledgerBlocks.look(this.#signal)
+  }
+
+  /** Its job is open: see placed-already.ts. */
+  #isDisputed({ manifest, org }: StoredObject): boolean {
+    return org !== this.#deps.institution && this.#toPlace.has(manifest.toString())
   }
 
   async #stagedColumns(): Promise<void> {
@@ -210,6 +222,7 @@ class LiveWalk {
       this.#signal.throwIfAborted()
       const { manifest } = entry
       const stored = await getStoredObject(chain.reader, manifest)
+      if (stored !== undefined && this.#isDisputed(stored)) continue
       if (stored !== undefined && stored.erasedMs > 0) this.#over.push(entry)
       else if (stored !== undefined && isWhole(stored)) this.#placed.push(manifest)
       else if (!(await marks.wasWhole(manifest))) await this.#tree(manifest)

@@ -6,6 +6,7 @@ import type { CID } from 'multiformats/cid'
 import { concat } from 'uint8arrays/concat'
 import { fromString } from 'uint8arrays/from-string'
 import { decodeCanonical, encodeCanonical } from '../core/codec.ts'
+import { CodedError } from '../core/coded-error.ts'
 import { CRITICAL_BYTES_MAX, OBJECT_WALK_DEPTH_MAX } from '../core/limits.ts'
 import type { Clock, KeyValueStore } from '../core/ports.ts'
 import { cid as cidOf, integer, literal, object, type Decoded } from '../core/schema.ts'
@@ -24,6 +25,8 @@ export interface ObjectsDeps {
   readonly state: KeyValueStore
   readonly uploads: UploadService
   readonly fresh: FreshBlocks
+  /** Whether the ledger says that it was erased on request. */
+  readonly isErased: (manifest: CID) => Promise<boolean>
   /** What is committed here is placed on the network after that. */
   readonly placements: Pick<PlacementQueue, 'note' | 'wake'>
   readonly clock: Clock
@@ -53,11 +56,12 @@ export class ObjectService {
    *
    * @param manifestBytes - canonical dag-cbor.
    * @param options.critical - full copies on more institutions than may lie; for what is small.
-   * @throws {PeerError} `OBJECT_INCOMPLETE`, `OBJECT_NOT_SMALL`, `PLACEMENTS_TOO_MANY`; {CodecError}; {TreeError}; faults of the store
+   * @throws {CodedError} `OBJECT_ERASED`; {PeerError} `OBJECT_INCOMPLETE`, `OBJECT_NOT_SMALL`, `PLACEMENTS_TOO_MANY`; {CodecError}; {TreeError}; faults of the store
    */
   async commit(manifestBytes: Uint8Array, options: { readonly critical?: boolean } = {}): Promise<ObjectEntry> {
     const manifest = decodeManifest(manifestBytes)
     const cid = cborCid(manifestBytes)
+    if (await this.#deps.isErased(cid)) throw new CodedError({ code: 'OBJECT_ERASED', manifest: cid.toString() })
     const walked = new Map<string, number>()
     const bytes = await this.#walk(manifest.content, walked)
     if (bytes !== manifest.bytes) throw new PeerError({ code: 'OBJECT_SIZE_LIES', said: manifest.bytes, bytes })

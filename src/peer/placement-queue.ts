@@ -38,7 +38,8 @@ type StoredJob = Decoded<typeof storedJob>
 
 /** How far a job is. Of this life of the process: what is final stands on the ledger. */
 export interface PlacementProgress {
-  readonly state: 'waiting' | 'placing'
+  /** `placed`: this peer saw to it. */
+  readonly state: 'waiting' | 'placing' | 'placed'
   readonly critical: boolean
   readonly extents: number
   readonly committed: number
@@ -65,8 +66,8 @@ interface Job {
   progress: Omit<PlacementProgress, 'state' | 'critical'>
 }
 
-/** No further attempt changes these. */
-const ENDED: ReadonlySet<string> = new Set(['OBJECT_EXISTS', 'OBJECT_ERASED'])
+/** No further attempt changes it. */
+const ENDED = 'OBJECT_ERASED'
 
 const FIRST = new Uint8Array(0)
 /** Keys are digests behind a byte of 0. */
@@ -163,9 +164,11 @@ export class PlacementQueue {
   /** `undefined`: there is no such job, or it was done long ago. */
   progress(manifest: CID): PlacementProgress | undefined {
     const name = nameOf(manifest)
-    const job = this.#jobs.get(name) ?? this.#finished.get(name)
+    const open = this.#jobs.get(name)
+    const job = open ?? this.#finished.get(name)
     if (job === undefined) return undefined
-    return { state: job.isRunning ? 'placing' : 'waiting', critical: job.stored.critical, ...job.progress }
+    const state = open === undefined ? 'placed' : job.isRunning ? 'placing' : 'waiting'
+    return { state, critical: job.stored.critical, ...job.progress }
   }
 
   #add(stored: StoredJob): void {
@@ -236,8 +239,9 @@ export class PlacementQueue {
     } catch (error) {
       if (this.#stopping.signal.aborted) return
       const fault = faultOf(error)
-      if (fault !== undefined && ENDED.has(fault.code)) {
-        await this.#remove(job)
+      if (fault?.code === ENDED) {
+        // A job that stays is tried again.
+        await this.#remove(job).catch((failure: unknown) => log.warn({ err: failure }, 'a job was not forgotten'))
         return
       }
       const pauseMs = Math.min(PLACEMENT_RETRY_MS_MAX, PLACEMENT_RETRY_MS_MIN * 2 ** Math.min(job.tries++, 16))

@@ -22,13 +22,16 @@ import { type ExtentPart, ObjectWalk } from '../shards/object-walk.ts'
 import type { Blocks } from '../store/blocks.ts'
 import { ExtentCommits } from './extent-commits.ts'
 import type { HolderRow } from './extent-columns.ts'
+import type { ExtentDirectory } from './extent-directory.ts'
 import { type ExtentWriterDeps, writeExtent } from './extent-writer.ts'
 import { PeerError } from './faults.ts'
 import type { InstitutionAccount } from './institution-account.ts'
+import { checkPlaced, nameTaken } from './placed-already.ts'
 
 export interface PlacementRunDeps extends ExtentWriterDeps {
   readonly chain: Pick<Chain, 'id' | 'head' | 'reader'>
   readonly account: InstitutionAccount
+  readonly directory: ExtentDirectory
   readonly log: Log
 }
 
@@ -68,7 +71,11 @@ export async function placeObject(
   const { chain, store } = deps
   const { manifest } = job
   const before = await getStoredObject(chain.reader, manifest)
-  if (before !== undefined && isWhole(before)) return 'placed'
+  if (before !== undefined && isWhole(before)) {
+    await checkPlaced(deps, before, async () => walkOf(store, manifest), signal)
+    return 'placed'
+  }
+  if (before !== undefined && before.org !== deps.account.institution) throw nameTaken(before)
   const layout = await getLayout(chain.reader)
   if (!placesAnything(layout)) return 'no-table'
   const { storer, walk } = await walkOf(store, manifest)

@@ -37,8 +37,10 @@ export async function placementStatus(
   progress: PlacementProgress | undefined,
 ): Promise<PlacementStatus> {
   const object = await getStoredObject(reader, manifest)
-  if (object !== undefined && isWhole(object)) return placed(reader, manifest, progress)
-  if (progress === undefined) {
+  // While there is a job it isn't known whether the ledger's object is this one.
+  const isSettled = progress === undefined || progress.state === 'placed'
+  if (object !== undefined && isWhole(object) && isSettled) return placed(reader, manifest, progress)
+  if (progress === undefined || progress.state === 'placed') {
     const { committed, extents } = object ?? { committed: 0, extents: 0 }
     return { state: 'unknown', extents, committed, bytes: object?.bytes ?? 0, ...NOTHING }
   }

@@ -60,7 +60,7 @@ export async function startStorageNetwork(
   options: PeerConfig['store'],
   closers: (() => Promise<void>)[],
 ): Promise<StorageNetwork> {
-  const { account, chain, claim, clock, host, identity, log, state, store } = deps
+  const { account, chain, claim, clock, directory, host, identity, log, state, store } = deps
   const peer = identity.peerId as PeerIdText
   const staged = await StagedColumns.open(new PrefixStore(state, 'staged/'))
   const signer = softwareSigner(identity.peerSeed)
@@ -77,6 +77,7 @@ export async function startStorageNetwork(
     peer,
     pool,
     account,
+    directory,
     state: new PrefixStore(state, 'placement/'),
     clock,
     log,
