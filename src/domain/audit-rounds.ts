@@ -39,6 +39,7 @@ import {
   getExtent,
   getStorageNumber,
   getStoragePeer,
+  getStoredObject,
   storageNumber,
   uint16Bytes,
 } from './storage-state.ts'
@@ -387,8 +388,9 @@ function isOf(named: NamedLeaf, at: { readonly manifest: CID; readonly index: nu
   return isExtent && named.stripe === stripe && named.column === column && named.leaf === leaf
 }
 
-/** Nobody can be asked for what isn't its own any more. */
+/** Nobody can be asked for what isn't its own any more, or what had to be deleted. */
 async function isMoot(view: StateView, { column, index, manifest }: NamedLeaf, number: number): Promise<boolean> {
+  if (((await getStoredObject(view, manifest))?.erasedMs ?? 0) > 0) return true
   return (await getExtent(view, manifest, index))?.holders[column] !== number
 }
 

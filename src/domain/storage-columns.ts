@@ -16,7 +16,7 @@ import type { StateChange, StateView } from '../ledger/state.ts'
 import type { DraftTx } from '../ledger/transaction.ts'
 import { column, receiptCheck, shardReceipt } from './shard-receipt.ts'
 import { HeldChanges } from './storage-held.ts'
-import { STORAGE_LANE } from './storage-offers.ts'
+import { STORAGE_LANE, type StorageOfferFault, institutionFault } from './storage-offers.ts'
 import {
   type Extent,
   type ExtentRef,
@@ -60,7 +60,7 @@ export function draftStorageConfirm(payload: StorageConfirm): DraftTx {
   return { lane: STORAGE_LANE, type: CONFIRM, payload }
 }
 
-/** Signed by any account of the institution whose peers lost these columns. */
+/** Signed by the account of the institution whose peers lost these columns. */
 export function draftStorageLost(payload: StorageLost): DraftTx {
   return { lane: STORAGE_LANE, type: LOST, payload }
 }
@@ -152,7 +152,9 @@ async function assignedPeer(
   return peer?.state === 'removed' ? undefined : peer
 }
 
-async function applyLost(view: StateView, tx: Tx<StorageLost>): Promise<Step<StorageColumnFault>> {
+async function applyLost(view: StateView, tx: Tx<StorageLost>): Promise<Step<StorageColumnFault | StorageOfferFault>> {
+  const fault = await institutionFault(view, tx)
+  if (fault !== undefined) return refuse(fault)
   const changes = new HolderChanges(view)
   for (const item of tx.payload.columns) {
     const named = { manifest: item.manifest.toString(), index: item.index, column: item.column }

@@ -42,6 +42,7 @@ import {
   type StoragePeerEntry,
   getExtent,
   getStorageNumber,
+  getStoredObject,
   listExtents,
   listStoragePeers,
 } from '../domain/storage-state.ts'
@@ -194,6 +195,8 @@ export class Auditor {
     const { reader } = this.#deps.chain
     const columns = new Map<number, HeldColumn[]>(peers.map(({ number }) => [number, []]))
     for await (const { index, manifest } of listExtents(reader)) {
+      // Its holders are to delete it.
+      if (((await getStoredObject(reader, manifest))?.erasedMs ?? 0) > 0) continue
       const extent = await getExtent(reader, manifest, index)
       for (const [column, holder] of (extent?.holders ?? []).entries()) {
         if (holder === undefined) continue

@@ -13,6 +13,7 @@ import {
 import { type NamedLeaf, getStanding } from '../../../src/domain/audit-standing.ts'
 import type { ExtentFacts } from '../../../src/domain/shard-receipt.ts'
 import { draftStorageLost } from '../../../src/domain/storage-columns.ts'
+import { draftStorageErase } from '../../../src/domain/storage-erasure.ts'
 import { getPeerSet } from '../../../src/domain/storage-offers.ts'
 import { getStoragePeer } from '../../../src/domain/storage-state.ts'
 import { AUDIT_LEAF_BYTES } from '../../../src/core/limits.ts'
@@ -234,6 +235,14 @@ describe('an accused peer', () => {
     await rig.must(
       await rig.test.tx(staff(org), draftStorageLost({ columns: [{ manifest: scan, index: 0, column: 1 }] })),
     )
+    expect(await appeal(1)).toBe('ok')
+    expect((await standing(1)).accusedMs).toBe(0)
+  })
+
+  test('need not show what was erased on request', async () => {
+    await open()
+    await accuse(1)
+    await rig.must(await rig.test.tx(staff('city'), draftStorageErase({ manifest: scan, records: [] })))
     expect(await appeal(1)).toBe('ok')
     expect((await standing(1)).accusedMs).toBe(0)
   })

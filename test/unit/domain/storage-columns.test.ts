@@ -6,7 +6,7 @@ import { draftStorageErase } from '../../../src/domain/storage-erasure.ts'
 import { getHeld } from '../../../src/domain/storage-held.ts'
 import { draftStorageDrain } from '../../../src/domain/storage-offers.ts'
 import { getExtent } from '../../../src/domain/storage-state.ts'
-import { HOUR_MS, type Person, peerIdOf, staff } from '../ledger/network.ts'
+import { HOUR_MS, type Person, peerIdOf, person, staff } from '../ledger/network.ts'
 import { manifestOf } from '../ledger/samples.ts'
 import { StorageChain, storageGenesis } from './storage-rig.ts'
 
@@ -115,6 +115,13 @@ describe('storage.lost', () => {
     expect(await getHeld(rig.reader, row[0] ?? -1)).toEqual({ columns: 0, bytes: 0 })
     expect(await lose(await whoHas(0), 0)).toBe('COLUMN_NOT_HELD')
     expect(await confirm(await whoHas(0), await rig.receipt(facts, 0))).toBe('ok')
+    expect((await holders())?.[0]).toBe(row[0])
+  })
+
+  test('is refused from any other account of the institution', async () => {
+    const patient = person('ada', (await whoHas(0)).org)
+    await rig.must(await rig.test.createTx(patient))
+    expect(await lose(patient, 0)).toBe('STORAGE_NOT_INSTITUTION')
     expect((await holders())?.[0]).toBe(row[0])
   })
 
