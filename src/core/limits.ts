@@ -485,6 +485,8 @@ export const REPAIR_LOST_AFTER_MS = 3 * 60 * 1_000
 export const REPAIR_RETRY_MS_MIN = 500
 /** Longest such pause: a holder that came back is used within that. */
 export const REPAIR_RETRY_MS_MAX = 60_000
+/** Failures after which a column comes behind those that haven't failed so often: minutes, with their pauses. */
+export const REPAIR_TRIES_FRESH = 8
 /** How long receipts of repaired columns hold, in block time: the longest that a confirmation may take. */
 export const REPAIR_RECEIPT_MS = 6 * 60 * 60 * 1_000
 /** A damaged block that no member had is asked for again after this. */

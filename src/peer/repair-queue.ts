@@ -1,6 +1,10 @@
-/** Columns that wait for repair, the most endangered first, with pauses for those that failed. In memory: the ledger is looked through again. */
+/**
+ * Columns that wait for repair, the most endangered first, with pauses for those that failed. What failed often comes after all that hasn't, and
+ * makes room for it: nobody can see from outside whether an extent's map tells the truth, and some that nobody can repair would else keep
+ * out all that can be. In memory: the ledger is looked through again.
+ */
 import type { Fault } from '../core/coded-error.ts'
-import { REPAIR_QUEUE_MAX, REPAIR_RETRY_MS_MAX, REPAIR_RETRY_MS_MIN } from '../core/limits.ts'
+import { REPAIR_QUEUE_MAX, REPAIR_RETRY_MS_MAX, REPAIR_RETRY_MS_MIN, REPAIR_TRIES_FRESH } from '../core/limits.ts'
 import type { ExtentRef } from '../domain/storage-state.ts'
 import { type Repair, compareRepairs, repairName } from '../shards/repair-order.ts'
 
@@ -33,6 +37,15 @@ export class RepairQueue {
 
   items(): IterableIterator<RepairItem> {
     return this.#items.values()
+  }
+
+  /** The first of these, in the order in which they are taken up. */
+  first(repairs: readonly Repair[]): Repair[] {
+    const tired = new Set<string>()
+    for (const [name, item] of this.#items) if (isTired(item)) tired.add(name)
+    const failed = (one: Repair): boolean => tired.size > 0 && tired.has(repairName(one))
+    const ordered = [repairs.filter((one) => !failed(one)), repairs.filter(failed)]
+    return ordered.flatMap((some) => some.toSorted(compareRepairs)).slice(0, REPAIR_QUEUE_MAX)
   }
 
   has(item: RepairItem): boolean {
@@ -71,7 +84,7 @@ export class RepairQueue {
     let best: RepairItem | undefined
     for (const item of this.#items.values()) {
       if (item.isRunning || item.dueMs > nowMs) continue
-      if (best === undefined || compareRepairs(item.repair, best.repair) < 0) best = item
+      if (best === undefined || compareItems(item, best) < 0) best = item
     }
     return best
   }
@@ -109,16 +122,24 @@ export class RepairQueue {
     before.repair = repair
   }
 
-  /** Keeps the most endangered. */
+  /** Keeps what is taken up first. */
   #cut(): void {
     if (this.#items.size <= REPAIR_QUEUE_MAX) return
-    const ordered = [...this.#items.values()].toSorted((one, other) => compareRepairs(one.repair, other.repair))
+    const ordered = [...this.#items.values()].toSorted(compareItems)
     for (const item of ordered.slice(REPAIR_QUEUE_MAX)) {
       if (item.isRunning) continue
       this.#items.delete(repairName(item.repair))
       this.#unlisted++
     }
   }
+}
+
+function isTired({ tries }: RepairItem): boolean {
+  return tries >= REPAIR_TRIES_FRESH
+}
+
+function compareItems(one: RepairItem, other: RepairItem): number {
+  return Number(isTired(one)) - Number(isTired(other)) || compareRepairs(one.repair, other.repair)
 }
 
 function extentName({ index, manifest }: ExtentRef): string {

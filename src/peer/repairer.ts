@@ -32,7 +32,7 @@ import {
 } from '../domain/storage-columns.ts'
 import type { ExtentRef } from '../domain/storage-state.ts'
 import type { Chain } from '../ledger/chain.ts'
-import { type Repair, compareRepairs } from '../shards/repair-order.ts'
+import type { Repair } from '../shards/repair-order.ts'
 import type { Blocks } from '../store/blocks.ts'
 import type { ByteRate } from './byte-rate.ts'
 import { ColumnConfirms } from './column-confirms.ts'
@@ -225,7 +225,7 @@ export class Repairer {
     if (isAllDue) await this.#lookAtAll({ version, checksOwn, startMs })
     if (named.length === 0 || checksOwn) return
     // Of these it isn't known whether this peer has what they say it has: one that catches up has not.
-    const { found } = await collect(ledger.of(named, { checksOwn: true, signal }))
+    const { found } = await collect(ledger.of(named, { checksOwn: true, signal }), this.#queue)
     this.#queue.replaceOf(named, found, performance.now())
   }
 
@@ -238,7 +238,7 @@ export class Repairer {
     const { checksOwn, startMs } = of
     this.#version = of.version
     const { signal } = this.#stopping
-    const { found, unlisted } = await collect(ledger.all({ checksOwn, signal }))
+    const { found, unlisted } = await collect(ledger.all({ checksOwn, signal }), this.#queue)
     const nowMs = performance.now()
     this.#queue.replace(found, nowMs, { keepsLost: !checksOwn, unlisted })
     this.#hasLooked = true
@@ -388,14 +388,15 @@ export class Repairer {
 
 const INTERNAL: Fault = { code: 'INTERNAL' }
 
-/** The most endangered of what is found; and how many more there are. */
+/** What is taken up first of what is found; and how many more there are. */
 async function collect(
   repairs: AsyncIterable<Repair>,
+  queue: Pick<RepairQueue, 'first'>,
 ): Promise<{ readonly found: Repair[]; readonly unlisted: number }> {
   let found: Repair[] = []
   let unlisted = 0
   const cut = (): void => {
-    const kept = found.toSorted(compareRepairs).slice(0, REPAIR_QUEUE_MAX)
+    const kept = queue.first(found)
     unlisted += found.length - kept.length
     found = kept
   }

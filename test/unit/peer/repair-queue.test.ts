@@ -1,5 +1,10 @@
 import { expect, test } from 'vitest'
-import { REPAIR_RETRY_MS_MAX, REPAIR_RETRY_MS_MIN } from '../../../src/core/limits.ts'
+import {
+  REPAIR_QUEUE_MAX,
+  REPAIR_RETRY_MS_MAX,
+  REPAIR_RETRY_MS_MIN,
+  REPAIR_TRIES_FRESH,
+} from '../../../src/core/limits.ts'
 import { DAG_CBOR, digestCid, sha256 } from '../../../src/crypto/hash.ts'
 import { RepairQueue } from '../../../src/peer/repair-queue.ts'
 import type { Repair, RepairReason } from '../../../src/shards/repair-order.ts'
@@ -60,4 +65,18 @@ test('a column that was given up on the ledger is to be taken anew, though it is
   item.isSaid = true
   queue.replaceOf([lost], [repair(1, 0, 'empty')], 1)
   expect(item).toMatchObject({ repair: { reason: 'empty' }, isSaid: false })
+})
+
+test('what failed often comes after what has not, and makes room for it', () => {
+  const queue = new RepairQueue()
+  const hopeless = Array.from({ length: REPAIR_QUEUE_MAX }, (_, at) => ({ ...repair(1, 0), index: at }))
+  const honest = repair(2, 1)
+  queue.replace(queue.first([...hopeless, honest]), 0, { keepsLost: false, unlisted: 1 })
+  expect([...queue.items()].map((item) => item.repair)).not.toContain(honest)
+  for (const item of queue.items()) {
+    for (let tries = 0; tries < REPAIR_TRIES_FRESH; tries++) queue.failed(item, { code: 'EXTENT_UNAVAILABLE' }, 0)
+  }
+  queue.replace(queue.first([...hopeless, honest]), 0, { keepsLost: false, unlisted: 1 })
+  expect(queue.next(REPAIR_RETRY_MS_MAX)?.repair).toBe(honest)
+  expect(queue.size).toBe(REPAIR_QUEUE_MAX)
 })
