@@ -127,12 +127,13 @@ export class Erasures {
 
   async #remove(digest: Uint8Array, live: LiveSet): Promise<'gone' | 'shared' | 'busy' | 'absent'> {
     const { capability, recent, store } = this.#deps
-    if (!store.has(digest)) return 'absent'
-    if (live.kept.has(digest) || live.ending.has(digest) || live.ledger.has(digest)) return 'shared'
-    if (live.local.has(digest)) return 'busy'
+    const isHere = store.has(digest)
+    if (live.kept.has(digest) || live.ending.has(digest) || live.ledger.has(digest)) return isHere ? 'shared' : 'absent'
+    if (live.local.has(digest)) return isHere ? 'busy' : 'absent'
     const isWanted = (one: Uint8Array): boolean => recent.isOfRound(one)
+    // Also what isn't here by the index: of a damaged block the bytes lie apart, and they go, too.
     const went = await store.remove(digest, capability, isWanted)
-    return went ? 'gone' : isWanted(digest) ? 'busy' : 'absent'
+    return went ? 'gone' : isHere && isWanted(digest) ? 'busy' : 'absent'
   }
 
   /** @returns whether the ledger has them. */

@@ -26,6 +26,7 @@ import {
   listStoredObjects,
 } from '../domain/storage-state.ts'
 import { PlacementRows } from '../domain/storage-table.ts'
+import { memberIds } from '../domain/validator-sets.ts'
 import type { Chain } from '../ledger/chain.ts'
 import type { PeerIdText } from '../ledger/fields.ts'
 import type { StorageParams } from '../ledger/storage-params.ts'
@@ -77,7 +78,7 @@ export interface LiveView {
   readonly own: number | undefined
   readonly beyond: readonly BeyondDuty[]
   readonly erased: readonly StoredObject[]
-  /** Of this institution, kept by nobody for so long that the ledger may forget them. */
+  /** Of this institution, or of one that has left, kept by nobody for so long that the ledger may forget them. */
   readonly forgettable: readonly CID[]
   /** Listed here, and whole on the ledger. */
   readonly placed: readonly CID[]
@@ -239,6 +240,7 @@ class LiveWalk {
     const rows = await PlacementRows.read(reader)
     const removed = new Set<number>()
     for await (const one of listStoragePeers(reader)) if (one.state === 'removed') removed.add(one.number)
+    const members = new Set(await memberIds(reader))
     let seen = 0
     for await (const stored of listStoredObjects(reader)) {
       this.#signal.throwIfAborted()
@@ -249,7 +251,7 @@ class LiveWalk {
       const records = await getRecordCount(reader, stored.manifest)
       const kept = isKept(stored, records, params, this.#blockTimeMs)
       const isOver = !kept && endMs(stored, params) + params.orphanMs <= this.#blockTimeMs
-      if (isOver && stored.org === institution) this.#forgettable.push(stored.manifest)
+      if (isOver && (stored.org === institution || !members.has(stored.org))) this.#forgettable.push(stored.manifest)
       await this.#extents(stored, kept, { rows, removed })
       if (++seen % OBJECTS_BETWEEN_PAUSES === 0) await pause()
     }
