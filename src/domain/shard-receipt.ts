@@ -58,6 +58,6 @@ export function receiptCheck(
 }
 
 function promiseBytes({ column: of, expiresMs, extent }: ShardPromise): Uint8Array {
-  const { columns, data, index, manifest, map, parity, root, segments } = extent
-  return encodeCanonical({ manifest, index, map, root, data, parity, segments, columns, column: of, expiresMs })
+  const { columns, copies, data, index, manifest, map, parity, root, segments } = extent
+  return encodeCanonical({ manifest, index, map, root, data, parity, segments, columns, copies, column: of, expiresMs })
 }

@@ -42,12 +42,14 @@ import {
   type ExtentRef,
   type StoredObject,
   extentChanges,
+  copiesBytes,
   getStoragePeer,
   getStoredObject,
   isWhole,
   manifestOfContent,
   objectBytes,
   objectChange,
+  storedBytes,
 } from './storage-state.ts'
 import { type StorageLayout, assignedRow, criticalCode, extentGroup, getLayout } from './storage-table.ts'
 import { memberIds } from './validator-sets.ts'
@@ -92,6 +94,8 @@ const commitExtent = object({
   segments: integer(1, EXTENT_SEGMENTS),
   /** Bytes of each column. */
   columns: list(integer(0, EXTENT_SEGMENTS * SEGMENT_BYTES), 1, COLUMNS_MAX),
+  /** Bytes of the small blocks that every holder keeps whole. */
+  copies: copiesBytes,
   receipts: list(shardReceipt, 1, COLUMNS_MAX),
 })
 const commit = object({
@@ -149,7 +153,7 @@ async function applyCommit(
   for (const { columns, holders } of checks.map((check) => check.stored)) {
     for (const [column, holder] of holders.entries()) if (holder !== undefined) held.add(holder, columns[column] ?? 0)
   }
-  const stored = extents.flatMap(({ columns }) => columns).reduce((sum, bytes) => sum + bytes, before?.stored ?? 0)
+  const stored = extents.reduce((sum, extent) => sum + storedBytes(extent), before?.stored ?? 0)
   const after: StoredObject = {
     manifest: given.manifest,
     org: before?.org ?? tx.org,

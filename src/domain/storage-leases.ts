@@ -32,6 +32,7 @@ import {
   isWhole,
   manifestOfContent,
   objectChange,
+  storedBytes,
 } from './storage-state.ts'
 import { equals } from 'uint8arrays/equals'
 
@@ -186,8 +187,8 @@ async function applyForget(view: StateView, tx: Tx<OneObject>, block: BlockConte
     for (const [column, size] of extent.columns.entries()) {
       const holder = extent.holders[column]
       if (holder !== undefined) held.remove(holder, size)
-      bytes += size
     }
+    bytes += storedBytes(extent)
     changes.push(...extentRemovals(extent))
   }
   const isGone = committed === 0

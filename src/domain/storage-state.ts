@@ -12,6 +12,7 @@ import { concat } from 'uint8arrays/concat'
 import {
   COLUMNS_MAX,
   EXTENTS_MAX,
+  EXTENT_COPIES_MAX,
   EXTENT_SEGMENTS,
   PLACEMENT_GROUPS_MAX,
   SEGMENTS_MAX,
@@ -102,7 +103,7 @@ const storedObject = object({
   /** How many extents it has; it is whole once as many are committed, in their order. */
   extents: integer(1, EXTENTS_MAX),
   committed: integer(0, EXTENTS_MAX),
-  /** Bytes of all columns of the committed extents. */
+  /** Bytes that holders keep of the committed extents: all columns, and the copies with each of them. */
   stored: byteCount,
   /** Block time of the first commit. */
   startedMs: timeMs,
@@ -117,6 +118,8 @@ export interface StoredObject extends Decoded<typeof storedObject> {
   readonly manifest: CID
 }
 
+export const copiesBytes = integer(0, EXTENT_COPIES_MAX * SEGMENT_BYTES)
+
 const storedExtent = object({
   /** The extent map: names every shard; see shards/extent-map.ts. */
   map: cborLink,
@@ -130,6 +133,8 @@ const storedExtent = object({
   segments: integer(1, EXTENT_SEGMENTS),
   /** Bytes of each column's shards: 4 bytes each, big-endian, in the order of columns. */
   columns: byteString(4, 4 * COLUMNS_MAX),
+  /** Bytes of the small blocks that every holder keeps whole. */
+  copies: copiesBytes,
   /** Number of the peer that confirmed each column, 2 bytes each, big-endian; `NO_HOLDER`: nobody. */
   holders: byteString(2, 2 * COLUMNS_MAX),
 })
@@ -146,6 +151,8 @@ export interface Extent {
   readonly segments: number
   /** Bytes of each column. */
   readonly columns: readonly number[]
+  /** Bytes of the small blocks that every holder keeps whole. */
+  readonly copies: number
   /** By column: the number of the peer that holds it; `undefined`: nobody. */
   readonly holders: readonly (number | undefined)[]
 }
@@ -230,6 +237,11 @@ export function extentChanges(extent: Extent): StateChange[] {
     { namespace: EXTENT_NAMESPACE, key, value },
     { namespace: GROUP_NAMESPACE, key: keyOf(uint16Bytes(extent.group), key), value: true },
   ]
+}
+
+/** Bytes that the holders of an extent keep in all. */
+export function storedBytes({ columns, copies }: Pick<Extent, 'columns' | 'copies'>): number {
+  return columns.reduce((sum, bytes) => sum + bytes, columns.length * copies)
 }
 
 /** What forgets an extent. */

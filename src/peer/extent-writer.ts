@@ -167,9 +167,9 @@ class ExtentWrite {
       }),
     )
     this.#check()
-    const { columns, data, map: link, parity, root, segments } = facts
+    const { columns, copies, data, map: link, parity, root, segments } = facts
     const inOrder = receipts.toSorted((a, b) => a.column - b.column)
-    return { map: link, root, data, parity, segments, columns, receipts: inOrder }
+    return { map: link, root, data, parity, segments, columns, copies, receipts: inOrder }
   }
 
   close(): void {

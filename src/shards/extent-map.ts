@@ -155,6 +155,11 @@ export class ExtentMap {
     return sums
   }
 
+  /** Bytes of what every holder keeps whole. */
+  copiesBytes(): number {
+    return this.fields.copies.reduce((sum, { bytes }) => sum + bytes, 0)
+  }
+
   /** What the ledger has as the extent's root. */
   root(): Uint8Array {
     return merkleRoot(this.#entries())
@@ -209,6 +214,7 @@ export function checkExtentMap(map: ExtentMap, extent: Extent): void {
     code: code.data === extent.data && code.parity === extent.parity,
     segments: map.segments === extent.segments,
     columns: map.columnBytes().every((bytes, column) => bytes === extent.columns[column]),
+    copies: map.copiesBytes() === extent.copies,
     root: equals(map.root(), extent.root),
   }
   const wrong = Object.entries(agree).find(([, holds]) => !holds)
@@ -221,7 +227,16 @@ export function checkExtentMap(map: ExtentMap, extent: Extent): void {
 export function extentFacts(map: ExtentMap, link: CID): ExtentFacts {
   const { code, index, manifest } = map.fields
   const { segments } = map
-  return { manifest, index, map: link, root: map.root(), ...code, segments, columns: map.columnBytes() }
+  return {
+    manifest,
+    index,
+    map: link,
+    root: map.root(),
+    ...code,
+    segments,
+    columns: map.columnBytes(),
+    copies: map.copiesBytes(),
+  }
 }
 
 function entryOf(all: Uint8Array, number: number): Uint8Array {

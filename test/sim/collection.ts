@@ -351,6 +351,7 @@ export class CollectionWorld {
       parity: CODE.parity,
       segments: map.segments,
       columns: map.columnBytes(),
+      copies: map.copiesBytes(),
       holders,
     })
     object.stored = {

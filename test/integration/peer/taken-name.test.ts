@@ -75,9 +75,9 @@ async function take(liar: TestPeer, manifest: CID, content: CID): Promise<void> 
       await push.push({ kind: 'shard', stripe: 0, digest, bytes: shard, audit })
     receipts.push(await push.finish(bytes, signal))
   }
-  const { columns, data, parity, root, segments } = extentFacts(map, link)
+  const { columns, copies, data, parity, root, segments } = extentFacts(map, link)
   const object = { manifest, content, bytes: shard.length, extents: 1, leaseMs: chain.head.timeMs + 3_600_000 }
-  const extent = { map: link, root, data, parity, segments, columns, receipts }
+  const extent = { map: link, root, data, parity, segments, columns, copies, receipts }
   await submit(liar, draftStorageCommit({ object, first: 0, extents: [extent] }))
 }
 

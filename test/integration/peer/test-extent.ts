@@ -133,6 +133,7 @@ export async function readerOf(
     ...code,
     segments: map.segments,
     columns: map.columnBytes(),
+    copies: map.copiesBytes(),
     holders: numbers,
   }
   const { bounds, own = new Map<string, Uint8Array>() } = options

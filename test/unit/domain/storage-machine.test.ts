@@ -144,16 +144,17 @@ async function commitOf(ledger: MemoryLedger, { a, b, c }: Move): Promise<DraftT
     parity,
     segments: data,
     columns: Array.from({ length: data + parity }, () => 100 + c),
+    copies: 10 * b,
   }
   const row = await assignedRow(ledger.reader, layout, extentGroup(manifest, index), facts)
   const columns = [...row.keys()].slice(0, writeQuorum(facts) + (b % 2))
   const receipts = await Promise.all(columns.map((column) => receiptOf(ledger, facts, column, row[column] ?? 0)))
-  const { columns: sizes, map, root, segments } = facts
+  const { columns: sizes, copies, map, root, segments } = facts
   const leaseMs = found?.leaseMs ?? ledger.nowMs + (1 + (b % 5)) * DAY_MS
   return draftStorageCommit({
     object: { manifest, content: rawCid(seedOf(`content ${a % 2}`)), bytes: 100, extents: 2, leaseMs },
     first: index,
-    extents: [{ map, root, data, parity, segments, columns: sizes, receipts }],
+    extents: [{ map, root, data, parity, segments, columns: sizes, copies, receipts }],
   })
 }
 
@@ -268,7 +269,7 @@ async function checkState({ reader }: MemoryLedger): Promise<void> {
       entries.push(`${manifest.toString()} ${index}`)
       expect(extent.group).toBe(extentGroup(manifest, index))
       for (const [column, size] of extent.columns.entries()) {
-        bytes += size
+        bytes += size + extent.copies
         const holder = extent.holders[column]
         if (holder === undefined) continue
         const counted = held[holder]

@@ -57,6 +57,18 @@ describe('the storage quota of an institution', () => {
     expect(await left()).toBe(9)
   })
 
+  test('counts what every holder keeps whole, as often as it is kept', async () => {
+    const manifest = manifestOf('copies')
+    const facts = await rig.facts(manifest, 0, { copies: MIB })
+    const extents = [await rig.extent(facts)]
+    expect(await rig.outcome(await rig.commitTx(ben, manifest, { object: { leaseMs: inDays(10) }, extents }))).toBe(
+      'ok',
+    )
+    expect(await left()).toBe(4)
+    expect(await release(manifest)).toBe('ok')
+    expect(await left()).toBe(11)
+  })
+
   test('refills with block time, up to what is full', async () => {
     for (const name of ['a', 'b', 'c']) await commit(name)
     await rig.pass(5 * DAY_MS)

@@ -117,6 +117,7 @@ export class StorageChain {
       parity,
       segments: data,
       columns: Array.from({ length: data + parity }, () => SEGMENT_BYTES),
+      copies: 0,
       ...change,
     }
   }
@@ -171,8 +172,8 @@ export class StorageChain {
   }
 
   async extent(facts: ExtentFacts, receipts?: readonly ShardReceipt[]): Promise<CommitExtent> {
-    const { columns, data, map, parity, root, segments } = facts
-    return { map, root, data, parity, segments, columns, receipts: receipts ?? (await this.receipts(facts)) }
+    const { columns, copies, data, map, parity, root, segments } = facts
+    return { map, root, data, parity, segments, columns, copies, receipts: receipts ?? (await this.receipts(facts)) }
   }
 
   async commitTx(by: Person, manifest: CID, change: Parameters<StorageChain['payload']>[1] = {}): Promise<SignedTx> {

@@ -15,7 +15,7 @@ interface Vectors {
   readonly receipt: {
     readonly peer: PeerIdText
     readonly extent: { readonly manifest: string; readonly map: string; readonly root: string } & Readonly<
-      Record<'index' | 'data' | 'parity' | 'segments', number>
+      Record<'index' | 'data' | 'parity' | 'segments' | 'copies', number>
     > & { readonly columns: readonly number[] }
     readonly column: number
     readonly expiresMs: number

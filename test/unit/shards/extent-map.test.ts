@@ -28,7 +28,14 @@ function extentOf(map: ExtentMap): Extent {
   const { code, index } = map.fields
   const holders = Array.from({ length: map.columns }, () => undefined)
   const place = { manifest, index, map: encodeExtentMap(map).cid, group: 0, holders }
-  return { ...place, ...code, root: map.root(), segments: map.segments, columns: map.columnBytes() }
+  return {
+    ...place,
+    ...code,
+    root: map.root(),
+    segments: map.segments,
+    columns: map.columnBytes(),
+    copies: map.copiesBytes(),
+  }
 }
 
 const anyCode = fc.constantFrom(

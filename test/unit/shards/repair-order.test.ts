@@ -20,6 +20,7 @@ function extentOf(holders: readonly (number | undefined)[]): Extent {
     parity: 2,
     segments: 4,
     columns: [20, 20, 20, 20],
+    copies: 0,
     holders,
   }
 }
