@@ -24,6 +24,7 @@ import type { ListOptions, StateChange, StateEntry, StateReader } from '../../sr
 import type { DraftTx } from '../../src/ledger/transaction.ts'
 import { Collector } from '../../src/peer/collector.ts'
 import { LedgerBlocks } from '../../src/peer/ledger-blocks.ts'
+import { MEMBERSHIP_NAMESPACE, MEMBERS_KEY } from '../../src/domain/validator-sets.ts'
 import { OrphanMarks } from '../../src/peer/orphan-marks.ts'
 import { Pins } from '../../src/peer/pins.ts'
 import { RecentBlocks } from '../../src/peer/recent-blocks.ts'
@@ -95,7 +96,11 @@ export class CollectionWorld {
 
   constructor(seed: number) {
     this.#random = new Random(seed)
-    this.#apply([storageParamsChange({ orphanMs: ORPHAN_MS })])
+    const members = Array.from({ length: COLUMNS + 1 }, (_, number) => `p${number}`)
+    this.#apply([
+      storageParamsChange({ orphanMs: ORPHAN_MS }),
+      { namespace: MEMBERSHIP_NAMESPACE, key: MEMBERS_KEY, value: members },
+    ])
     for (let number = 0; number <= COLUMNS; number++) {
       const peer = {
         number,
