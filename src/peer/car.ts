@@ -25,7 +25,7 @@ import type { Pins } from './pins.ts'
 export interface CarDeps {
   readonly store: Blocks
   readonly content: Pick<ContentService, 'block'>
-  readonly objects: Pick<ObjectService, 'commit'>
+  readonly objects: Pick<ObjectService, 'check' | 'commit'>
   readonly fresh: FreshBlocks
   /** Keeps roots that are no objects. */
   readonly pins: Pick<Pins, 'add'>
@@ -125,13 +125,18 @@ export class CarService {
       batchBytes = 0
     }
     await this.#write(batch, owner)
-    const objects: CID[] = []
+    const manifests = new Map<CID, Uint8Array>()
+    // All of them before the first is taken up: all of a CAR is taken in, or nothing.
     for (const root of car.roots) {
       await this.#checkWhole(root)
-      if (await this.#commitObject(root)) objects.push(root)
+      const manifest = await this.#manifest(root)
+      if (manifest === undefined) continue
+      await this.#deps.objects.check(manifest)
+      manifests.set(root, manifest)
     }
-    for (const root of car.roots) if (!objects.includes(root)) await this.#deps.pins.add(root)
-    return { roots: car.roots, blocks, bytes, objects }
+    for (const manifest of manifests.values()) await this.#deps.objects.commit(manifest)
+    for (const root of car.roots) if (!manifests.has(root)) await this.#deps.pins.add(root)
+    return { roots: car.roots, blocks, bytes, objects: [...manifests.keys()] }
   }
 
   async #write(batch: readonly CarBlock[], owner: FreshOwner): Promise<void> {
@@ -155,12 +160,10 @@ export class CarService {
   }
 
   /** A manifest makes an object of this peer, as `put` does; any other root is kept as the blocks that it is. */
-  async #commitObject(root: CID): Promise<boolean> {
-    if (root.code !== DAG_CBOR) return false
+  async #manifest(root: CID): Promise<Uint8Array | undefined> {
+    if (root.code !== DAG_CBOR) return undefined
     const bytes = await this.#deps.store.read(storedDigest(root))
-    if (bytes === undefined || !isManifest(bytes)) return false
-    await this.#deps.objects.commit(bytes)
-    return true
+    return bytes === undefined || !isManifest(bytes) ? undefined : bytes
   }
 }
 

@@ -59,13 +59,9 @@ export class ObjectService {
    * @throws {CodedError} `OBJECT_ERASED`; {PeerError} `OBJECT_INCOMPLETE`, `OBJECT_NOT_SMALL`, `PLACEMENTS_TOO_MANY`; {CodecError}; {TreeError}; faults of the store
    */
   async commit(manifestBytes: Uint8Array, options: { readonly critical?: boolean } = {}): Promise<ObjectEntry> {
-    const manifest = decodeManifest(manifestBytes)
-    const cid = cborCid(manifestBytes)
-    if (await this.#deps.isErased(cid)) throw new CodedError({ code: 'OBJECT_ERASED', manifest: cid.toString() })
-    const walked = new Map<string, number>()
-    const bytes = await this.#walk(manifest.content, walked)
-    if (bytes !== manifest.bytes) throw new PeerError({ code: 'OBJECT_SIZE_LIES', said: manifest.bytes, bytes })
-    const whole = bytes + (await this.#walk(manifest.listing, walked))
+    // Whatever brought a block may be given up later: from now on this object needs it.
+    const onBlock = (digest: Uint8Array): void => this.#deps.fresh.release([digest])
+    const { cid, manifest, bytes: whole } = await this.#check(manifestBytes, onBlock)
     const { critical = false } = options
     if (critical && whole > CRITICAL_BYTES_MAX) {
       throw new PeerError({ code: 'OBJECT_NOT_SMALL', bytes: whole, bytesMax: CRITICAL_BYTES_MAX })
@@ -78,6 +74,28 @@ export class ObjectService {
     await this.#settleUploads(manifest)
     this.#deps.placements.wake()
     return entry
+  }
+
+  /**
+   * Whether a manifest could be committed now.
+   *
+   * @throws as `commit`, but for `PLACEMENTS_TOO_MANY`
+   */
+  async check(manifestBytes: Uint8Array): Promise<void> {
+    await this.#check(manifestBytes, () => undefined)
+  }
+
+  async #check(
+    manifestBytes: Uint8Array,
+    onBlock: (digest: Uint8Array) => void,
+  ): Promise<{ readonly cid: CID; readonly manifest: Manifest; readonly bytes: number }> {
+    const manifest = decodeManifest(manifestBytes)
+    const cid = cborCid(manifestBytes)
+    if (await this.#deps.isErased(cid)) throw new CodedError({ code: 'OBJECT_ERASED', manifest: cid.toString() })
+    const walk = { walked: new Map<string, number>(), onBlock }
+    const bytes = await this.#walk(manifest.content, walk)
+    if (bytes !== manifest.bytes) throw new PeerError({ code: 'OBJECT_SIZE_LIES', said: manifest.bytes, bytes })
+    return { cid, manifest, bytes: bytes + (await this.#walk(manifest.listing, walk)) }
   }
 
   /** Newest first. @param limit - 1 to 1,000. */
@@ -124,30 +142,34 @@ export class ObjectService {
   /**
    * Checks that the tree below `root` is here, without reading leaves.
    *
-   * @param walked - file bytes below each node that was read: each is, once, however many links lead to it.
+   * @param walk.walked - file bytes below each node that was read: each is, once, however many links lead to it.
+   * @param walk.onBlock - told of each block before it is looked for.
    * @returns file bytes below.
    */
-  async #walk(root: CID, walked: Map<string, number>, depth = 0): Promise<number> {
+  async #walk(
+    root: CID,
+    walk: { readonly walked: Map<string, number>; readonly onBlock: (digest: Uint8Array) => void },
+    depth = 0,
+  ): Promise<number> {
     const { store } = this.#deps
     const missing = (cid: CID): PeerError => new PeerError({ code: 'OBJECT_INCOMPLETE', cid: cid.toString() })
     if (depth > OBJECT_WALK_DEPTH_MAX) throw missing(root)
-    // Whatever brought it may be given up later: from now on this object needs it.
-    this.#deps.fresh.release([digestOf(root)])
+    walk.onBlock(digestOf(root))
     if (root.code === RAW) {
       const size = store.size(digestOf(root))
       if (size === undefined) throw missing(root)
       return size
     }
     const name = root.toString()
-    const known = walked.get(name)
+    const known = walk.walked.get(name)
     if (known !== undefined) return known
     const bytes = await store.read(digestOf(root))
     if (bytes === undefined) throw missing(root)
     const node = parseNode(root, bytes)
     let sum = node.kind === 'leaf' ? bytes.length : 0
     const children = node.kind === 'directory' ? node.entries : node.kind === 'leaf' ? [] : node.children
-    for (const child of children) sum += await this.#walk(child.cid, walked, depth + 1)
-    walked.set(name, sum)
+    for (const child of children) sum += await this.#walk(child.cid, walk, depth + 1)
+    walk.walked.set(name, sum)
     return sum
   }
 

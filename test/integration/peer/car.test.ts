@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { readFile, readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { CarReader } from '@ipld/car/reader'
 import { CarWriter } from '@ipld/car/writer'
 import type { CID } from 'multiformats/cid'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
@@ -149,6 +150,21 @@ test.each([
   await writeFile(path, await make(graph))
   await expect(importCar(bob.client, path, quiet)).rejects.toMatchObject({ fault: { code } })
   expect(held(bob, graph)).toEqual([])
+})
+
+test('of a CAR with a whole object and a root that lacks a block nothing is taken in', async () => {
+  const { manifest } = await stored('beside', 10)
+  const out = file('beside.car')
+  await exportCar(alice.client, manifest.toString(), { out, force: false, signal })
+  const object = await Array.fromAsync((await CarReader.fromBytes(await readFile(out))).blocks())
+  const graph = freshGraph(3)
+  const [first, last] = [object.find(({ cid }) => cid.equals(manifest)) as Block, graph[0] as Block]
+  const path = file('half.car')
+  await writeFile(path, await carOf([...object, ...graph.slice(0, -1)], [first, last]))
+  await expect(importCar(bob.client, path, quiet)).rejects.toMatchObject({ fault: { code: 'CAR_INCOMPLETE' } })
+  const listed = (await Array.fromAsync(bob.peer.objects.all())).map((entry) => entry.manifest.toString())
+  expect(listed).not.toContain(manifest.toString())
+  expect(held(bob, [...object, ...graph])).toEqual([])
 })
 
 test('an import that its sender breaks off leaves nothing behind', async () => {
