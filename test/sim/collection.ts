@@ -96,11 +96,8 @@ export class CollectionWorld {
 
   constructor(seed: number) {
     this.#random = new Random(seed)
-    const members = Array.from({ length: COLUMNS + 1 }, (_, number) => `p${number}`)
-    this.#apply([
-      storageParamsChange({ orphanMs: ORPHAN_MS }),
-      { namespace: MEMBERSHIP_NAMESPACE, key: MEMBERS_KEY, value: members },
-    ])
+    this.#apply([storageParamsChange({ orphanMs: ORPHAN_MS })])
+    this.#apply([{ namespace: MEMBERSHIP_NAMESPACE, key: MEMBERS_KEY, value: ['p0', 'p1'] }])
     for (let number = 0; number <= COLUMNS; number++) {
       const peer = {
         number,
