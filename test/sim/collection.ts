@@ -99,13 +99,9 @@ export class CollectionWorld {
     this.#apply([storageParamsChange({ orphanMs: ORPHAN_MS })])
     this.#apply([{ namespace: MEMBERSHIP_NAMESPACE, key: MEMBERS_KEY, value: ['p0', 'p1'] }])
     for (let number = 0; number <= COLUMNS; number++) {
-      const peer = {
-        number,
-        peer: peerIdOf(`p${number}`),
-        institution: `p${number}` as InstitutionId,
-        zone: `p${number}`,
-      }
-      this.#apply(storagePeerChanges({ ...peer, bytes: 1e12, state: 'active', sinceMs: 1 }))
+      const [institution, peer] = [`p${number}` as InstitutionId, peerIdOf(`p${number}`)]
+      const entry = { number, peer, institution, zone: institution, bytes: 1e12, state: 'active', sinceMs: 1 } as const
+      this.#apply(storagePeerChanges(entry))
     }
   }
 
