@@ -27,8 +27,8 @@ export async function tableOf(network: DaemonNetwork, columns: number): Promise<
 
 /** The root of a record's ciphertext. */
 export async function contentOfRecord(peer: DaemonPeer, record: string): Promise<string> {
-  const { versions } = await peer.get<{ versions: { manifest: { '/': string } }[] }>(`/records/${record}`)
-  return contentOf(peer, versions[0]?.manifest['/'] ?? '')
+  const { manifest } = await peer.get<{ manifest: { '/': string } }>(`/records/${record}/versions/1`)
+  return contentOf(peer, manifest['/'])
 }
 
 /** The root of an object's ciphertext. */

@@ -1,12 +1,14 @@
 /** `consent grant | list`: what the patient lets others read. */
 import { type Command, Option } from 'commander'
-import { parseAccountId, parseRecordId } from '../core/ids.ts'
+import { type AccountId, parseAccountId, parseRecordId } from '../core/ids.ts'
 import { wrapKey } from '../crypto/envelope.ts'
 import { PURPOSES_OF_USE, type PurposeOfUse, draftConsentGrant, grantKeyContext } from '../domain/grants.ts'
+import { integerArgument } from './content-commands.ts'
 import { durationArgument } from './duration.ts'
-import type { GrantAnswer, NextAnswer } from './ledger-answers.ts'
+import type { NextAnswer } from './ledger-answers.ts'
 import { columns, print, timeText } from './output.ts'
 import { encryptionKeyOf } from './record-commands.ts'
+import { readGrants } from './record-reads.ts'
 import { withPeer } from './session.ts'
 import { submitTx } from './submit.ts'
 import { objectKey, resolveObject } from './target.ts'
@@ -41,7 +43,7 @@ export function consentCommands(program: Command): void {
         .argParser(durationArgument)
         .default(durationArgument('30d'), '30d'),
     )
-    .option('--version-number <n>', 'version of the record; by default the newest', Number)
+    .option('--version-number <n>', 'version of the record; by default the newest', integerArgument)
     .option('--as <name>', 'the patient')
     .addHelpText('after', '\nExample:\n  apotheca consent grant rec1… --to acc1… --purpose HRESCH --for 90d --as alice')
     .action(async (id: string, given: GrantFlags, command: Command) =>
@@ -89,11 +91,10 @@ export function consentCommands(program: Command): void {
     .addHelpText('after', '\nExample:\n  apotheca consent list --record rec1…')
     .action(async (given: { record?: string; to?: string; as?: string }, command: Command) =>
       withPeer(command, async ({ account, client, options }) => {
-        const query =
-          given.record === undefined
-            ? `grantee=${given.to === undefined ? (await account(given.as)).id : parseAccountId(given.to)}`
-            : `record=${parseRecordId(given.record)}`
-        const { grants } = await client.get<{ grants: GrantAnswer[] }>(`/api/v1/grants?${query}`)
+        const grantee = async (): Promise<AccountId> =>
+          given.to === undefined ? (await account(given.as)).id : parseAccountId(given.to)
+        const of = given.record === undefined ? { grantee: await grantee() } : { record: parseRecordId(given.record) }
+        const grants = await Array.fromAsync(readGrants(client, of))
         if (options.json) print(true, { grants: grants.map(({ key: _key, ...grant }) => grant) }, [])
         else if (grants.length === 0) process.stdout.write('no grants\n')
         else {

@@ -20,6 +20,7 @@ export type CliFault =
   | { code: 'KEY_NOT_GRANTED'; account: string }
   | { code: 'TARGET_UNKNOWN' }
   | { code: 'TARGET_NOT_AN_OBJECT'; cid: string }
+  | { code: 'RECORD_VERSION_UNKNOWN'; version: number; versions: number }
   | { code: 'CAR_UNREADABLE'; reason: string }
   | { code: 'CAR_ORDER'; cid: string }
   | { code: 'OUTPUT_EXISTS' }
@@ -156,6 +157,12 @@ export const cliFaults = {
     todo: 'Give the CID that "put" printed as object; --sealed fetches any file of the network as it lies there.',
     http: 422,
     exit: EXIT.usage,
+  },
+  RECORD_VERSION_UNKNOWN: {
+    says: 'The record has the versions 1 to {versions}, and no version {version}.',
+    todo: 'See "apotheca record show" for the versions; without --version-number the newest is taken.',
+    http: 404,
+    exit: EXIT.notFound,
   },
   CAR_UNREADABLE: {
     says: 'The CAR file cannot be read: {reason}.',

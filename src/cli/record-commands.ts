@@ -1,13 +1,21 @@
 /** `record add | amend | list | show`: what a patient's record holds, across institutions. */
 import type { Command } from 'commander'
-import { type AccountId, parseAccountId, parseCid, parseRecordId } from '../core/ids.ts'
+import { type AccountId, type TxId, parseAccountId, parseCid, parseRecordId } from '../core/ids.ts'
 import { type WrappedKey, wrapKey } from '../crypto/envelope.ts'
-import { draftRecordAdd, draftRecordAmend, recordIdOfTx, recordKeyContext } from '../domain/records.ts'
+import {
+  type MedicalRecord,
+  draftRecordAdd,
+  draftRecordAmend,
+  recordIdOfTx,
+  recordKeyContext,
+} from '../domain/records.ts'
 import type { CID } from 'multiformats/cid'
 import type { CliAccount } from './account.ts'
 import type { ApiClient } from './api-client.ts'
-import type { AccountAnswer, RecordAnswer } from './ledger-answers.ts'
+import { CliError } from './faults.ts'
+import type { AccountAnswer } from './ledger-answers.ts'
 import { columns, print, timeText } from './output.ts'
+import { readRecord, readRecordsOf, readVersions } from './record-reads.ts'
 import { type Session, withPeer } from './session.ts'
 import { submitTx } from './submit.ts'
 import { objectKey, resolveObject } from './target.ts'
@@ -65,11 +73,10 @@ export function recordCommands(program: Command): void {
         const author = await session.account(given.as)
         const record = parseRecordId(id)
         const manifest = parseCid(object)
-        const { patient } = await client.get<RecordAnswer>(`/api/v1/records/${record}`)
-        const key = await rewrapFor(session, author, manifest, patient)
+        const before = await readRecord(client, record)
+        const key = await rewrapFor(session, author, manifest, before.patient)
         const { height, tx } = await submitTx(client, author, draftRecordAmend({ record, manifest, key }), { signal })
-        const { versions } = await client.get<RecordAnswer>(`/api/v1/records/${record}`)
-        const version = versions.find((one) => one.tx === tx)?.version
+        const version = await versionOf(client, before, tx)
         print(options.json, { record, version, tx, height }, [
           ['record', record],
           ['version', String(version)],
@@ -87,15 +94,15 @@ export function recordCommands(program: Command): void {
     .action(async (given: { patient?: string; as?: string }, command: Command) =>
       withPeer(command, async ({ account, client, options }) => {
         const patient = given.patient === undefined ? (await account(given.as)).id : parseAccountId(given.patient)
-        const { records } = await client.get<{ records: RecordAnswer[] }>(`/api/v1/records?patient=${patient}`)
-        if (options.json) print(true, { records: records.map(withoutKeys) }, [])
+        const records = await Array.fromAsync(readRecordsOf(client, patient))
+        if (options.json) print(true, { records }, [])
         else if (records.length === 0) process.stdout.write('no records\n')
         else {
           const rows = records.map((one) => [
             timeText(one.addedMs),
             one.category,
             one.custodian,
-            String(one.versions.length),
+            String(one.versions),
             one.id,
           ])
           process.stdout.write(`${columns(['added (UTC)', 'category', 'kept by', 'versions', 'record'], rows)}\n`)
@@ -110,14 +117,15 @@ export function recordCommands(program: Command): void {
     .addHelpText('after', '\nExample:\n  apotheca record show rec1…')
     .action(async (id: string, _given: object, command: Command) =>
       withPeer(command, async ({ client, options }) => {
-        const record = await client.get<RecordAnswer>(`/api/v1/records/${parseRecordId(id)}`)
-        const rows = record.versions.map((one) => [
+        const record = await readRecord(client, parseRecordId(id))
+        const versions = await Array.fromAsync(readVersions(client, record.id), ({ key: _key, ...one }) => one)
+        const rows = versions.map((one) => [
           String(one.version),
           timeText(one.timeMs),
           one.org,
           one.manifest.toString(),
         ])
-        print(options.json, withoutKeys(record), [
+        print(options.json, { ...record, versions }, [
           ['record', record.id],
           ['patient', record.patient],
           ['category', record.category],
@@ -142,6 +150,9 @@ export async function encryptionKeyOf(client: ApiClient, account: AccountId): Pr
   return keys.reduce((_earlier, later) => later).encryption
 }
 
-function withoutKeys(record: RecordAnswer): object {
-  return { ...record, versions: record.versions.map(({ key: _key, ...version }) => version) }
+/** The version that a final amendment has become: among those since, of which others may have written some. */
+async function versionOf(client: ApiClient, before: Pick<MedicalRecord, 'id' | 'versions'>, tx: TxId): Promise<number> {
+  const { id, versions } = before
+  for await (const one of readVersions(client, id, versions)) if (one.tx === tx) return one.version
+  throw new CliError({ code: 'PEER_ANSWER_INVALID' })
 }

@@ -14,9 +14,9 @@ import type { CollectionSummary } from '../peer/collection-report.ts'
 import type { Pin } from '../peer/pins.ts'
 import { adminOf } from './admin-key.ts'
 import { durationArgument } from './duration.ts'
-import type { RecordAnswer } from './ledger-answers.ts'
 import { readBounded, trustedChain } from './ledger-commands.ts'
 import { print } from './output.ts'
+import { type Mention, mentionsOf, readRecord, readVersion } from './record-reads.ts'
 import { type Session, run, withPeer } from './session.ts'
 import { certificateRows, collectionText, holdsText, pinsText } from './storage-words.ts'
 import { submitTx } from './submit.ts'
@@ -95,7 +95,7 @@ function holdCommands(program: Command): void {
     .requiredOption('--admin-key <file>', 'admin-key.json of the institution')
     .option('--record <record:version>', 'a version that names the object, for its custodian', recordVersionArgument)
     .addHelpText('after', '\nExample:\n  apotheca hold add bafyrei… --reason litigation --admin-key admin-key.json')
-    .action(async (object: string, given: SignerFlags & { reason: string; record?: RecordVersion }, command: Command) =>
+    .action(async (object: string, given: SignerFlags & { reason: string; record?: Mention }, command: Command) =>
       withPeer(command, async (session) => {
         const { reason, record } = given
         const manifest = parseCid(object)
@@ -226,23 +226,17 @@ function printCertificate(json: boolean, certificate: ErasureCertificate, out: s
   )
 }
 
-interface RecordVersion {
-  readonly record: ReturnType<typeof parseRecordId>
-  readonly version: number
-}
-
 /** A record's newest object, with all versions of the record that name it. */
 async function erasedTarget(
   { client, signal }: Session,
   target: string,
-): Promise<{ readonly manifest: CID; readonly records: readonly RecordVersion[] }> {
+): Promise<{ readonly manifest: CID; readonly records: readonly Mention[] }> {
   if (!target.startsWith('rec1')) return { manifest: parseCid(target), records: [] }
-  const record = parseRecordId(target)
-  const { versions } = await client.get<RecordAnswer>(`/api/v1/records/${record}`, { signal })
-  const newest = versions.at(-1)
-  if (newest === undefined) throw new Error('a record has a version')
-  const naming = versions.filter(({ manifest }) => manifest.equals(newest.manifest))
-  return { manifest: newest.manifest, records: naming.map(({ version }) => ({ record, version })) }
+  const record = await readRecord(client, parseRecordId(target))
+  const { manifest } = await readVersion(client, record)
+  const path = `/api/v1/objects/${manifest.toString()}/keeping`
+  const { records: named } = await client.get<KeepingAnswer>(path, { signal })
+  return { manifest, records: await mentionsOf(client, record, manifest, named) }
 }
 
 async function submitAs(
@@ -268,7 +262,7 @@ async function signerOf(
   return { id: admin.institution.account, openSigner: admin.openSigner }
 }
 
-function recordVersionArgument(text: string): RecordVersion {
+function recordVersionArgument(text: string): Mention {
   const [, record, version] = /^(rec1[^:]+):([1-9]\d{0,8})$/.exec(text) ?? []
   if (record === undefined) throw new InvalidArgumentError('write a record and the number of a version: rec1…:2')
   return { record: parseRecordId(record), version: Number(version) }

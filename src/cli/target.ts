@@ -1,26 +1,34 @@
 /** What `get`, `ls` and `verify` work on: an object named by its CID or by a record, with the key this account has to it. */
 import type { CID } from 'multiformats/cid'
-import { parseCid, parseRecordId, type AccountId, type RecordId } from '../core/ids.ts'
+import { type AccountId, parseCid, parseRecordId } from '../core/ids.ts'
 import { LISTING_BYTES_MAX } from '../core/limits.ts'
 import { deriveKey } from '../crypto/derive.ts'
-import { type WrappedKey, unwrapKey } from '../crypto/envelope.ts'
+import { EnvelopeError, type WrappedKey, unwrapKey } from '../crypto/envelope.ts'
 import { grantKeyContext } from '../domain/grants.ts'
-import { recordKeyContext } from '../domain/records.ts'
+import { type MedicalRecord, type RecordVersion, recordKeyContext } from '../domain/records.ts'
 import { plaintextLength } from '../crypto/sealed-stream.ts'
 import { type ListingEntry, decodeListing } from '../shards/listing.ts'
 import { FILE_KEY_LABEL, LISTING_KEY_LABEL, type Manifest, objectKeyContext } from '../shards/manifest.ts'
 import type { CliAccount } from './account.ts'
 import type { ApiClient } from './api-client.ts'
 import { CliError } from './faults.ts'
-import type { GrantAnswer, RecordAnswer } from './ledger-answers.ts'
 import { type DownloadDeps, openInto } from './open-download.ts'
+import {
+  type Mention,
+  readGrantInForce,
+  readGrants,
+  readRecord,
+  readRecordsOf,
+  readVersion,
+  readVersions,
+} from './record-reads.ts'
 import type { TreeReader } from './tree-reader.ts'
 
 export interface NamedObject {
   readonly manifestCid: CID
   readonly manifest: Manifest
-  /** The record and version that name it, where it was asked for by record. */
-  readonly record: Mention | undefined
+  /** The version that names it, with the record's patient, where it was asked for by record. */
+  readonly record: (RecordVersion & Pick<MedicalRecord, 'patient'>) | undefined
 }
 
 export interface OpenedFile {
@@ -36,7 +44,7 @@ export interface OpenedObject {
   readonly files: readonly OpenedFile[]
 }
 
-/** @throws {CliError} `TARGET_UNKNOWN`, `TARGET_NOT_AN_OBJECT`; {ApiError} */
+/** @throws {CliError} `TARGET_UNKNOWN`, `TARGET_NOT_AN_OBJECT`, `RECORD_VERSION_UNKNOWN`; {ApiError} */
 export async function resolveObject(
   client: ApiClient,
   tree: TreeReader,
@@ -44,23 +52,14 @@ export async function resolveObject(
   version: number | undefined,
 ): Promise<NamedObject> {
   if (target.startsWith('rec1')) {
-    const id = parseRecordId(target)
-    const record = await client.get<RecordAnswer>(`/api/v1/records/${id}`)
-    const chosen =
-      version === undefined ? record.versions.at(-1) : record.versions.find((one) => one.version === version)
-    if (chosen === undefined) throw new CliError({ code: 'TARGET_UNKNOWN' })
-    const manifest = await tree.manifest(chosen.manifest)
-    return { manifestCid: chosen.manifest, manifest, record: { record: id, version: chosen.version } }
+    const record = await readRecord(client, parseRecordId(target))
+    const named = await readVersion(client, record, version)
+    const manifest = await tree.manifest(named.manifest)
+    return { manifestCid: named.manifest, manifest, record: { ...named, patient: record.patient } }
   }
   if (!/^(baf|Qm|z)/.test(target)) throw new CliError({ code: 'TARGET_UNKNOWN' })
   const manifestCid = parseCid(target)
   return { manifestCid, manifest: await tree.manifest(manifestCid), record: undefined }
-}
-
-/** A record and version that name an object. */
-export interface Mention {
-  readonly record: RecordId
-  readonly version: number
 }
 
 /**
@@ -74,10 +73,18 @@ export async function objectKey(
   account: CliAccount,
   object: NamedObject,
 ): Promise<{ key: Uint8Array; mention: Mention | undefined }> {
-  const found = await findWrappedKey(client, account.id, object)
-  if (found === undefined) throw new CliError({ code: 'KEY_NOT_GRANTED', account: account.id })
-  const key = await unwrapKey(await account.openEncryption(), found.key, found.context)
-  return { key, mention: object.record ?? found.mention }
+  let refused: EnvelopeError | undefined
+  for await (const found of wrappedKeys(client, account.id, object)) {
+    try {
+      const key = await unwrapKey(await account.openEncryption(), found.key, found.context)
+      return { key, mention: object.record ?? found.mention }
+    } catch (error) {
+      // Anyone may name the object in a record of this account, with bytes that are no key of it: the next may be one.
+      if (!(error instanceof EnvelopeError)) throw error
+      refused = error
+    }
+  }
+  throw refused ?? new CliError({ code: 'KEY_NOT_GRANTED', account: account.id })
 }
 
 interface FoundKey {
@@ -86,24 +93,24 @@ interface FoundKey {
   readonly mention: Mention | undefined
 }
 
-async function findWrappedKey(
-  client: ApiClient,
-  account: AccountId,
-  { manifest, manifestCid }: NamedObject,
-): Promise<FoundKey | undefined> {
+/** What may hold the object's key for this account. What can be asked for by name comes before what must be searched. */
+async function* wrappedKeys(client: ApiClient, account: AccountId, object: NamedObject): AsyncGenerator<FoundKey> {
+  const { manifest, manifestCid, record } = object
   const own = manifest.keys.find((one) => one.account === account)
-  if (own !== undefined) return { key: own.key, context: objectKeyContext(manifest), mention: undefined }
-  const { grants } = await client.get<{ grants: GrantAnswer[] }>(`/api/v1/grants?grantee=${account}`)
-  const grant = grants.find((one) => one.inForce && one.manifest.equals(manifestCid))
-  if (grant !== undefined) return { key: grant.key, context: grantKeyContext(grant), mention: grant }
-  const { records } = await client.get<{ records: RecordAnswer[] }>(`/api/v1/records?patient=${account}`)
-  for (const { patient, versions } of records) {
-    const version = versions.find((one) => one.manifest.equals(manifestCid))
-    if (version !== undefined) {
-      return { key: version.key, context: recordKeyContext({ patient, manifest: manifestCid }), mention: version }
+  if (own !== undefined) yield { key: own.key, context: objectKeyContext(manifest), mention: undefined }
+  const recordContext = recordKeyContext({ patient: account, manifest: manifestCid })
+  if (record?.patient === account) yield { key: record.key, context: recordContext, mention: record }
+  const granted = record === undefined ? undefined : await readGrantInForce(client, record, account)
+  if (granted !== undefined) yield { key: granted.key, context: grantKeyContext(granted), mention: granted }
+  for await (const grant of readGrants(client, { grantee: account })) {
+    if (!grant.inForce || !grant.manifest.equals(manifestCid)) continue
+    yield { key: grant.key, context: grantKeyContext(grant), mention: grant }
+  }
+  for await (const { id } of readRecordsOf(client, account)) {
+    for await (const version of readVersions(client, id)) {
+      if (version.manifest.equals(manifestCid)) yield { key: version.key, context: recordContext, mention: version }
     }
   }
-  return undefined
 }
 
 /** Fetches and opens the listing. @throws faults of download and listing */

@@ -10,9 +10,10 @@ import type { CliAccount } from './account.ts'
 import type { ApiClient } from './api-client.ts'
 import { isCopy } from './copy-check.ts'
 import { CliError } from './faults.ts'
-import type { ReceiptAnswer, RecordAnswer } from './ledger-answers.ts'
+import type { ReceiptAnswer } from './ledger-answers.ts'
 import { type DownloadDeps, openInto } from './open-download.ts'
-import { type Mention, objectKey, openObject, resolveObject } from './target.ts'
+import { type Mention, readRecord, readVersion } from './record-reads.ts'
+import { objectKey, openObject, resolveObject } from './target.ts'
 import { TreeReader } from './tree-reader.ts'
 
 export interface VerifyOptions {
@@ -70,11 +71,9 @@ export async function verify(
 /** Looks up where the record became final, and that it names this very object. */
 async function checkMention(client: ApiClient, mention: Mention, manifest: CID): Promise<LedgerPlace> {
   const { record, version } = mention
-  const { versions } = await client.get<RecordAnswer>(`/api/v1/records/${record}`)
-  const found = versions.find((one) => one.version === version)
-  if (found?.manifest.equals(manifest) !== true) {
-    throw new CliError({ code: 'CONTENT_CID_DIFFERS', expected: String(found?.manifest), found: manifest.toString() })
-  }
+  const found = await readVersion(client, await readRecord(client, record), version)
+  const [expected, looked] = [found.manifest.toString(), manifest.toString()]
+  if (looked !== expected) throw new CliError({ code: 'CONTENT_CID_DIFFERS', expected, found: looked })
   const { height } = await client.get<ReceiptAnswer>(`/api/v1/ledger/transactions/${found.tx}`)
   return { record, version, height }
 }

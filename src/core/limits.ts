@@ -638,8 +638,10 @@ export const SYNC_INTERVAL_MS = 10_000
 export const RECEIPTS_RECENT_MAX = 8_192
 /** The answer to a transaction: a fault with bounded fields, or nothing. */
 export const TX_ANSWER_BYTES_MAX = 4 * 1024
-/** Entries of one list over HTTP. */
+/** Entries of one page of a list over HTTP: 2.2 MB where each carries a wrapped key. */
 export const LIST_MAX = 1_000
+/** Entries of a page where the request doesn't say. */
+export const LIST_DEFAULT = 100
 /** How long one request may wait for a transaction to become final. */
 export const TX_WAIT_MS_MAX = 60_000
 /** `network leave --wait` looks so often what is still held: it takes hours, and each look reads all extents. */

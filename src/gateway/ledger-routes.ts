@@ -1,19 +1,9 @@
-/** The ledger over HTTP: transactions in, blocks, accounts, records and grants out. */
+/** The ledger over HTTP: transactions in, blocks, accounts and institutions out. */
 import type { FastifyInstance } from 'fastify'
 import { LIST_MAX, TX_LARGE_BYTES_MAX, TX_WAIT_MS_MAX } from '../core/limits.ts'
-import { parseAccountId, parseRecordId, parseTxId } from '../core/ids.ts'
+import { parseAccountId, parseTxId } from '../core/ids.ts'
 import { decodeCanonical } from '../core/codec.ts'
 import { getAccount, listInstitutions } from '../domain/accounts.ts'
-import { type Grant, isInForce, listGrantsOfGrantee, listGrantsOfRecord } from '../domain/grants.ts'
-import {
-  type MedicalRecord,
-  getRecord,
-  getRecordVersion,
-  listRecordsOfCustodian,
-  listRecordsOfPatient,
-  listVersions,
-} from '../domain/records.ts'
-import { institutionId } from '../ledger/fields.ts'
 import { attestAccount } from '../peer/attest.ts'
 import { PeerError } from '../peer/faults.ts'
 import type { Peer } from '../peer/peer.ts'
@@ -148,71 +138,6 @@ export function ledgerRoutes(api: FastifyInstance, peer: Peer): void {
   api.get('/institutions', { schema: { summary: 'Member institutions', tags } }, async (_request, reply) => {
     await sendDagJson(reply, { institutions: await Array.fromAsync(listInstitutions(reader, { limit: LIST_MAX })) })
   })
-
-  recordRoutes(api, peer)
-}
-
-function recordRoutes(api: FastifyInstance, peer: Peer): void {
-  const { chain } = peer
-  const { reader } = chain
-  const withVersions = async (record: MedicalRecord): Promise<object> => ({
-    ...record,
-    versions: await Array.fromAsync(listVersions(reader, record.id, { limit: LIST_MAX })),
-  })
-  const withManifest = async (grant: Grant): Promise<object> => ({
-    ...grant,
-    manifest: (await getRecordVersion(reader, grant.record, grant.version))?.manifest,
-    inForce: isInForce(grant, chain.head.timeMs),
-  })
-  const either = (one: string, other: string): object => ({
-    type: 'object',
-    properties: { [one]: { type: 'string', maxLength: 64 }, [other]: { type: 'string', maxLength: 64 } },
-    additionalProperties: false,
-    minProperties: 1,
-    maxProperties: 1,
-  })
-
-  api.get<{ Querystring: { readonly patient?: string; readonly custodian?: string } }>(
-    '/records',
-    {
-      schema: {
-        summary: 'Records of a patient, or those an institution keeps',
-        tags,
-        querystring: either('patient', 'custodian'),
-      },
-    },
-    async (request, reply) => {
-      const { custodian, patient } = request.query
-      const listed =
-        patient === undefined
-          ? listRecordsOfCustodian(reader, institutionId(custodian, 'custodian'), { limit: LIST_MAX })
-          : listRecordsOfPatient(reader, parseAccountId(patient), { limit: LIST_MAX })
-      await sendDagJson(reply, { records: await Array.fromAsync(listed, async ({ record }) => withVersions(record)) })
-    },
-  )
-
-  api.get<IdRequest>(
-    '/records/:id',
-    { schema: { summary: 'A record with its versions', tags, params: idParams } },
-    async (request, reply) => {
-      const record = await getRecord(reader, parseRecordId(request.params.id))
-      if (record === undefined) throw new PeerError({ code: 'LEDGER_UNKNOWN', what: 'record' })
-      await sendDagJson(reply, await withVersions(record))
-    },
-  )
-
-  api.get<{ Querystring: { readonly record?: string; readonly grantee?: string } }>(
-    '/grants',
-    { schema: { summary: 'Grants on a record, or to an account', tags, querystring: either('record', 'grantee') } },
-    async (request, reply) => {
-      const { grantee, record } = request.query
-      const listed =
-        record === undefined
-          ? listGrantsOfGrantee(reader, parseAccountId(grantee ?? ''), { limit: LIST_MAX })
-          : listGrantsOfRecord(reader, parseRecordId(record), { limit: LIST_MAX })
-      await sendDagJson(reply, { grants: await Array.fromAsync(listed, async ({ grant }) => withManifest(grant)) })
-    },
-  )
 }
 
 function envelopeOf(type: string | undefined, body: unknown): Uint8Array {

@@ -27,6 +27,7 @@ import { Metrics } from './metrics.ts'
 import { networkRoutes } from './network-routes.ts'
 import { sendProblem } from './problem.ts'
 import { proofRoutes } from './proof-routes.ts'
+import { grantRoutes, recordRoutes } from './record-routes.ts'
 import { safetyRoutes } from './safety-routes.ts'
 import { statusRoutes } from './status-routes.ts'
 import { storageRoutes } from './storage-routes.ts'
@@ -120,6 +121,8 @@ async function registerRoutes(app: FastifyInstance, { clock, log, peer }: Gatewa
   await app.register(async (api) => contentRoutes(api, peer, log), { prefix: '/api/v1' })
   await app.register(async (api) => carRoutes(api, peer, log), { prefix: '/api/v1' })
   await app.register(async (api) => ledgerRoutes(api, peer), { prefix: '/api/v1' })
+  await app.register(async (api) => recordRoutes(api, peer.chain), { prefix: '/api/v1' })
+  await app.register(async (api) => grantRoutes(api, peer.chain), { prefix: '/api/v1' })
   await app.register(async (api) => proofRoutes(api, peer), { prefix: '/api/v1' })
   await app.register(async (api) => validatorRoutes(api, peer), { prefix: '/api/v1' })
   await app.register(async (api) => safetyRoutes(api, peer), { prefix: '/api/v1' })

@@ -1,10 +1,12 @@
 /** The HTTP API as any client sees it. */
 import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { recordIdOf } from '../../../src/core/ids.ts'
 import { startPeer } from '../../../src/peer/compose.ts'
 import { TestNetwork, type TestPeer } from './network.ts'
 
 const MIB = 1024 * 1024
+const NO_RECORD = recordIdOf(new Uint8Array(32))
 const silent = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined }
 let network: TestNetwork
 let at: TestPeer
@@ -44,6 +46,7 @@ test('every route under /api stands in the OpenAPI document with a summary', asy
       '/api/v1/content/{cid}',
       '/api/v1/ledger/transactions',
       '/api/v1/records/{id}',
+      '/api/v1/records/{id}/versions/{version}/grants/{grantee}',
     ]),
   )
   for (const [path, methods] of Object.entries(document.paths)) {
@@ -103,6 +106,13 @@ test('wrong requests are refused with their code', async () => {
     ['/api/v1/uploads/00000000-0000-0000-0000-000000000000', { method: 'HEAD', headers: tus }, 404, ''],
     ['/api/v1/blocks/notacid', { headers: { authorization } }, 400, 'CID_MALFORMED'],
     ['/api/v1/records/rec1short', { headers: { authorization } }, 400, 'ID_MALFORMED'],
+    ['/api/v1/records', { headers: { authorization } }, 400, 'API_REQUEST_INVALID'],
+    ['/api/v1/records?patient=acc1&custodian=h0', { headers: { authorization } }, 400, 'API_REQUEST_INVALID'],
+    ['/api/v1/records?custodian=h0&after=cursor', { headers: { authorization } }, 400, 'API_REQUEST_INVALID'],
+    ['/api/v1/records?custodian=h0&limit=1001', { headers: { authorization } }, 400, 'API_REQUEST_INVALID'],
+    ['/api/v1/grants?limit=1', { headers: { authorization } }, 400, 'API_REQUEST_INVALID'],
+    [`/api/v1/records/${NO_RECORD}/versions`, { headers: { authorization } }, 404, 'LEDGER_UNKNOWN'],
+    [`/api/v1/records/${NO_RECORD}/versions/1`, { headers: { authorization } }, 404, 'LEDGER_UNKNOWN'],
     ['/api/v1/ledger/blocks/999999', { headers: { authorization } }, 404, 'LEDGER_UNKNOWN'],
     ['/api/v1/ledger/blocks/x', { headers: { authorization } }, 400, 'API_REQUEST_INVALID'],
     ['/api/v1/nothing', { headers: { authorization } }, 404, 'API_ROUTE_UNKNOWN'],
