@@ -10,6 +10,7 @@ export type CliFault =
   | { code: 'PASSPHRASE_DIFFERS' }
   | { code: 'ACCOUNT_KEY_MISSING'; name: string }
   | { code: 'ACCOUNT_NEEDED'; known: string }
+  | { code: 'ACCOUNT_KEYS_DIFFER'; account: string }
   | { code: 'KEYSTORE_EXISTS'; file: string }
   | { code: 'PUT_UNREADABLE'; reason: string }
   | { code: 'PUT_NOT_A_FILE' }
@@ -97,6 +98,12 @@ export const cliFaults = {
     todo: 'Choose one with --as NAME, or make one with "apotheca key create NAME".',
     http: 400,
     exit: EXIT.usage,
+  },
+  ACCOUNT_KEYS_DIFFER: {
+    says: 'The keys that the peer gave for {account} are not those that its id is made of.',
+    todo: 'Do not trust this peer, and tell its operator: nothing was sealed. Ask another peer.',
+    http: 502,
+    exit: EXIT.integrity,
   },
   KEYSTORE_EXISTS: {
     says: 'The keystore {file} is already there.',

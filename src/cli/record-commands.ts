@@ -1,6 +1,7 @@
 /** `record add | amend | list | show`: what a patient's record holds, across institutions. */
 import type { Command } from 'commander'
 import { type AccountId, type TxId, parseAccountId, parseCid, parseRecordId } from '../core/ids.ts'
+import { byteString } from '../core/schema.ts'
 import { type WrappedKey, wrapKey } from '../crypto/envelope.ts'
 import {
   type MedicalRecord,
@@ -9,6 +10,7 @@ import {
   recordIdOfTx,
   recordKeyContext,
 } from '../domain/records.ts'
+import { accountIdOfKeys, accountKeysBy } from '../ledger/account-keys.ts'
 import type { CID } from 'multiformats/cid'
 import type { CliAccount } from './account.ts'
 import type { ApiClient } from './api-client.ts'
@@ -20,6 +22,8 @@ import { type Session, withPeer } from './session.ts'
 import { submitTx } from './submit.ts'
 import { objectKey, resolveObject } from './target.ts'
 import { TreeReader } from './tree-reader.ts'
+
+const accountKeys = accountKeysBy(byteString)
 
 interface AddFlags {
   readonly patient: string
@@ -144,10 +148,21 @@ async function rewrapFor(session: Session, author: CliAccount, manifest: CID, pa
   return wrapKey(await encryptionKeyOf(client, patient), key, recordKeyContext({ patient, manifest }))
 }
 
-/** The key that things are sealed to an account with now. */
+/**
+ * The key that things are sealed to an account with. The peer is not believed: an account's id is the hash of the keys that it began with,
+ * and nothing adds keys to an account. What comes with a later key can't be checked here, and isn't used.
+ *
+ * @throws {CliError} `ACCOUNT_KEYS_DIFFER`; {CodecError} `CODEC_SHAPE`; {ApiError}
+ */
 export async function encryptionKeyOf(client: ApiClient, account: AccountId): Promise<CliAccount['encryption']> {
   const { keys } = await client.get<AccountAnswer>(`/api/v1/accounts/${account}`)
-  return keys.reduce((_earlier, later) => later).encryption
+  const [first] = keys
+  if (first !== undefined && keys.length === 1) {
+    const { encryption, signingKey } = first
+    const read = accountKeys({ encryption, signingKey }, 'keys[0]')
+    if (accountIdOfKeys(read) === account) return read.encryption
+  }
+  throw new CliError({ code: 'ACCOUNT_KEYS_DIFFER', account })
 }
 
 /** The version that a final amendment has become: among those since, of which others may have written some. */
