@@ -1,6 +1,6 @@
 /** The daemon process: peer and HTTP API, from start to an orderly stop. */
 import { randomBytes } from 'node:crypto'
-import { mkdir, readFile, rm } from 'node:fs/promises'
+import { mkdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setFlagsFromString } from 'node:v8'
 import { pino } from 'pino'
@@ -10,7 +10,9 @@ import { loadPeerConfig } from '../peer/config.ts'
 import { writeWhole } from '../peer/identity.ts'
 import { API_FILE } from './home.ts'
 
+/** The token alone, for programs such as Prometheus, which read it again for each request. */
 const TOKEN_FILE = 'api-token'
+const TOKEN_BYTES = 32
 
 export interface DaemonOptions {
   readonly json: boolean
@@ -41,11 +43,13 @@ export async function runDaemon(configFile: string, options: DaemonOptions): Pro
   const peer = await startPeer(config, { clock, log, onFailure: failed.reject })
   const apiFile = join(config.dataDir, API_FILE)
   try {
-    const token = await apiToken(join(config.dataDir, TOKEN_FILE))
+    // A new one for each start: after a crash `api.json` is still there, and sends its readers to whoever has the port by then.
+    const token = randomBytes(TOKEN_BYTES).toString('base64url')
+    await writeSecret(join(config.dataDir, TOKEN_FILE), token)
     const { host, port } = config.api
     const gateway = await startGateway({ peer, clock, log }, { host, port, token })
     try {
-      await writeWhole(apiFile, `${JSON.stringify({ url: gateway.url, token })}\n`, 0o600)
+      await writeSecret(apiFile, `${JSON.stringify({ url: gateway.url, token })}\n`)
       const listening = { institution: config.institution, peer: peer.identity.peerId, api: gateway.url }
       const addresses = peer.host.getMultiaddrs().map(String)
       process.stdout.write(
@@ -63,13 +67,13 @@ export async function runDaemon(configFile: string, options: DaemonOptions): Pro
   }
 }
 
-/** The API's token: made once, then the same over restarts. */
-async function apiToken(file: string): Promise<string> {
-  const known = await readFile(file, 'utf8').catch(() => '')
-  if (known.length >= 32) return known.trim()
-  const token = randomBytes(32).toString('base64url')
-  await writeWhole(file, token, 0o600)
-  return token
+/** Writes a file that only its owner reads. Whoever reads it meanwhile gets the old or the new one, whole. */
+async function writeSecret(file: string, text: string): Promise<void> {
+  const aside = `${file}.new`
+  // One that a crash left may be open to others.
+  await rm(aside, { force: true })
+  await writeWhole(aside, text, 0o600)
+  await rename(aside, file)
 }
 
 async function aborted(signal: AbortSignal): Promise<void> {

@@ -1,8 +1,9 @@
 /**
  * The daemon's HTTP API: one port, OpenAPI 3.1 at `/openapi.json`.
  *
- * Every route but `/healthz` needs `Authorization: Bearer <token>`; the token lies beside the peer's data, mode 0600. Every
- * route has a schema, a body limit and a rate limit; uploads and content stream. Faults are RFC 9457 problem details.
+ * Every route but `/healthz` needs `Authorization: Bearer <token>`; the token lies beside the peer's data, mode 0600, and is another
+ * one after each start. Every route has a schema, a body limit and a rate limit; uploads and content stream. Faults are RFC 9457
+ * problem details.
  */
 import rateLimit from '@fastify/rate-limit'
 import swagger, { type FastifyDynamicSwaggerOptions } from '@fastify/swagger'
