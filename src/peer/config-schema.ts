@@ -77,7 +77,7 @@ const sizeForm = (least: string): string => `a size of ${least} or more, such as
 const member = z.strictObject({
   institution: option(institutionId, {
     form: '1 to 32 of a-z, 0-9 and -',
-    means: 'Whose peer answers there, by its id in the genesis.',
+    means: 'Whose peer answers there, by its id in the consortium.',
   }),
   address: option(tcpAddress, { form: ADDRESS_FORM, means: 'Where to dial it.' }),
 })
@@ -243,7 +243,7 @@ export const configSchema = z
   .strictObject({
     institution: option(institutionId, {
       form: '1 to 32 of a-z, 0-9 and -',
-      means: 'Whose peer this is, by its id in the genesis.',
+      means: 'Whose peer this is, by its id in the consortium.',
     }),
     dataDir: option(path, {
       form: 'a path, relative to the config file',
@@ -256,7 +256,8 @@ export const configSchema = z
     passphraseFile: option(path.optional(), {
       form: 'a path, relative to the config file',
       byDefault: '<dataDir>/passphrase',
-      means: 'File with the passphrase of keys.json on its first line; mode 0600.',
+      means:
+        'File with the passphrase of keys.json on its first line; mode 0600. Best elsewhere than on the disk of dataDir.',
     }),
     listen: option(z.array(tcpAddress).min(1).max(CONFIG_ADDRESSES_MAX).refine(distinct), {
       form: `a list of distinct addresses, each ${ADDRESS_FORM}`,
@@ -270,7 +271,7 @@ export const configSchema = z
     members: option(z.array(member).max(CONFIG_MEMBERS_MAX).default([]), {
       form: 'a list of {"institution", "address"}',
       byDefault: '[]',
-      means: 'Peers to stay connected to. Who is admitted is in the genesis, not here.',
+      means: 'Peers to stay connected to. Who is admitted is on the ledger, not here.',
     }),
     encrypters: option(
       z
