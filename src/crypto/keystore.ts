@@ -65,6 +65,7 @@ const VERSION = 1
 const PRIVATE_KEY_BYTES = 32
 const SALT_BYTES = 16
 const HASH_BYTES = 32
+const ASCII_END = 0x80
 const NAME_PATTERN = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/
 const NAME_LENGTH_MAX = 64
 const DEFAULT_COST: Argon2Cost = { memoryKib: 64 * 1024, passes: 3, parallelism: 4 }
@@ -121,7 +122,7 @@ type KeystoreHead = Omit<KeystoreFile, 'sealed' | 'check'>
  * Seals keys under a passphrase.
  *
  * @param keys - at most `KEYSTORE_KEYS_MAX`, with distinct names.
- * @param passphrase - UTF-8, as typed, in Unicode NFC; the caller zeroes it.
+ * @param passphrase - UTF-8, as typed, in any Unicode normal form; the caller zeroes it.
  * @returns the bytes of a JSON file.
  * @throws {KeystoreError} `KEYSTORE_KEY_INVALID`, `KEYSTORE_TOO_MANY_KEYS`, `KEYSTORE_COST_INVALID`, `KEYSTORE_PASSPHRASE_EMPTY`
  */
@@ -140,7 +141,7 @@ export async function sealKeystore(
     cipher: { name: 'aes-256-gcm', nonce: randomBytes(AEAD_NONCE_BYTES) },
     keys: keys.map(({ name, type, publicKey }) => ({ name, type, publicKey })),
   }
-  const key = await argon2id(passphrase, head.kdf.salt, head.kdf)
+  const key = await passphraseKey(passphrase, head.kdf)
   const plaintext = concat(keys.map((one) => one.privateKey))
   const sealed = new Uint8Array(plaintext.length + AEAD_TAG_BYTES)
   try {
@@ -162,7 +163,7 @@ export async function sealKeystore(
 export async function openKeystore(file: Uint8Array, passphrase: Uint8Array): Promise<KeystoreKey[]> {
   const { sealed, check: _checked, ...head } = parse(file)
   if (passphrase.length === 0) throw new KeystoreError({ code: 'KEYSTORE_WRONG_PASSPHRASE' })
-  const key = await argon2id(passphrase, head.kdf.salt, head.kdf)
+  const key = await passphraseKey(passphrase, head.kdf)
   const plaintext = new Uint8Array(sealed.length - AEAD_TAG_BYTES)
   try {
     const cipher = aeadCipher('aes-256-gcm', key)
@@ -186,6 +187,28 @@ export async function openKeystore(file: Uint8Array, passphrase: Uint8Array): Pr
  */
 export function readKeystorePublic(file: Uint8Array): PublicKeystoreKey[] {
   return [...parse(file).keys]
+}
+
+/** The key that a passphrase gives. One spelling of it: keyboards and systems differ in how they write the same letters. */
+async function passphraseKey(passphrase: Uint8Array, kdf: KeystoreHead['kdf']): Promise<Uint8Array> {
+  const normal = nfc(passphrase)
+  try {
+    return await argon2id(normal, kdf.salt, kdf)
+  } finally {
+    if (normal !== passphrase) normal.fill(0)
+  }
+}
+
+/** @returns the same bytes where they are ASCII, or no UTF-8. */
+function nfc(passphrase: Uint8Array): Uint8Array {
+  // A string can't be overwritten: one is made of a passphrase only where it may have several spellings.
+  if (passphrase.every((byte) => byte < ASCII_END)) return passphrase
+  try {
+    const words = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(passphrase)
+    return new TextEncoder().encode(words.normalize('NFC'))
+  } catch {
+    return passphrase
+  }
 }
 
 function parse(file: Uint8Array): KeystoreFile {

@@ -129,6 +129,23 @@ export function keystoreSuite(form: string): void {
       expect(await faultOf(() => sealKeystore(keys, new Uint8Array(0)))).toEqual({ code: 'KEYSTORE_PASSPHRASE_EMPTY' })
     })
 
+    test('a passphrase is the same in every spelling that Unicode has for it, and bytes that are no text are themselves', async () => {
+      // As keyboards and systems write it: e with an acute accent, a Hangul syllable.
+      const [composed, apart] = ['caf\u00e9 \uac00', 'cafe\u0301 \u1100\u1161'].map(utf8) as [Uint8Array, Uint8Array]
+      for (const [sealing, opening] of [
+        [composed, apart],
+        [apart, composed],
+      ] as const) {
+        const [sealedBefore, openedBefore] = [hexOf(sealing), hexOf(opening)]
+        expect(await openKeystore(await sealKeystore(keys, sealing, { cost: CHEAP }), opening)).toEqual(keys)
+        expect([hexOf(sealing), hexOf(opening)]).toEqual([sealedBefore, openedBefore])
+      }
+      const noText = new Uint8Array([0xff, 0x65, 0xcc, 0x81])
+      const raw = await sealKeystore(keys, noText, { cost: CHEAP })
+      expect(await openKeystore(raw, noText)).toEqual(keys)
+      expect(await faultOf(() => openKeystore(raw, new Uint8Array([0xfe, 0x65, 0xcc, 0x81])))).toEqual(WRONG)
+    })
+
     test('a keystore cut anywhere is damaged', async () => {
       for (let length = 0; length < file.length - 2; length += 41) {
         expect(await faultOf(() => openKeystore(file.subarray(0, length), PASSPHRASE))).toEqual(DAMAGED)
