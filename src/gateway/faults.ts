@@ -46,8 +46,8 @@ export const gatewayFaults = {
     exit: EXIT.usage,
   },
   API_BODY_TOO_LARGE: {
-    says: 'The body is larger than {bytesMax} bytes.',
-    todo: 'Send files through /api/v1/uploads.',
+    says: 'The body is larger than the {bytesMax} bytes that this route takes.',
+    todo: 'Send less at once; files of any size go through /api/v1/uploads.',
     http: 413,
     exit: EXIT.capacity,
   },

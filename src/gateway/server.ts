@@ -159,7 +159,10 @@ async function answerError(log: Log, error: FastifyError, request: FastifyReques
     )
   }
   if (error.code === 'FST_ERR_CTP_BODY_TOO_LARGE') {
-    return sendProblem(reply, new GatewayError({ code: 'API_BODY_TOO_LARGE', bytesMax: BLOCK_BYTES_MAX }))
+    return sendProblem(
+      reply,
+      new GatewayError({ code: 'API_BODY_TOO_LARGE', bytesMax: request.routeOptions.bodyLimit ?? BLOCK_BYTES_MAX }),
+    )
   }
   if (error.statusCode !== undefined && error.statusCode >= 400 && error.statusCode < 500) {
     return sendProblem(reply, new GatewayError({ code: 'API_REQUEST_INVALID', where: 'request', problem: error.code }))

@@ -154,6 +154,21 @@ test('wrong requests are refused with their code', async () => {
   }
 })
 
+test.each([
+  ['/api/v1/blocks', 2 * MIB],
+  ['/api/v1/ledger/transactions', 64 * 1024],
+  ['/api/v1/accounts', 64 * 1024],
+])('a body that is larger than %s takes is refused with what it takes', async (path, bytesMax) => {
+  const headers = { authorization, 'content-type': 'application/vnd.ipld.dag-cbor' }
+  const answer = await fetch(`${at.gateway.url}${path}`, {
+    method: 'POST',
+    headers,
+    body: new Uint8Array(bytesMax + 1),
+  })
+  expect(answer.status).toBe(413)
+  expect(await answer.json()).toMatchObject({ code: 'API_BODY_TOO_LARGE', fields: { bytesMax } })
+})
+
 test('a second daemon on one data folder is refused', async () => {
   const deps = { clock: { nowMs: () => Date.now() }, log: silent, onFailure: () => undefined }
   await expect(startPeer(at.config, deps)).rejects.toMatchObject({ fault: { code: 'STORE_FOLDER_IN_USE' } })
