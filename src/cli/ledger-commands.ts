@@ -203,8 +203,8 @@ export async function readBounded(file: string, bytesMax: number): Promise<Uint8
   return bytes.slice(0, length)
 }
 
-/** @throws {CliError} `OUTPUT_EXISTS`, `OUTPUT_UNWRITABLE` */
-async function writeProof(file: string, bytes: Uint8Array, force: boolean): Promise<void> {
+/** Writes what proves something. @throws {CliError} `OUTPUT_EXISTS` unless forced, `OUTPUT_UNWRITABLE` */
+export async function writeProof(file: string, bytes: Uint8Array, force: boolean): Promise<void> {
   try {
     await writeFile(file, bytes, { flag: force ? 'w' : 'wx' })
   } catch (error) {

@@ -1,5 +1,4 @@
 /** `gc`, `pin`, `hold`, `lease`, `erase`: what is kept, why, and what goes. */
-import { writeFile } from 'node:fs/promises'
 import { type Command, InvalidArgumentError } from 'commander'
 import type { CID } from 'multiformats/cid'
 import { type AccountId, parseCid, parseRecordId } from '../core/ids.ts'
@@ -14,7 +13,7 @@ import type { CollectionSummary } from '../peer/collection-report.ts'
 import type { Pin } from '../peer/pins.ts'
 import { adminOf } from './admin-key.ts'
 import { durationArgument } from './duration.ts'
-import { readBounded, trustedChain } from './ledger-commands.ts'
+import { readBounded, trustedChain, writeProof } from './ledger-commands.ts'
 import { print } from './output.ts'
 import { type Mention, mentionsOf, readRecord, readVersion } from './record-reads.ts'
 import { type Session, run, withPeer } from './session.ts'
@@ -191,13 +190,14 @@ function eraseCommands(program: Command): void {
     .summary('show who has signed the deletion, and who has not; write it to a file')
     .argument('<object>', 'CID of the object')
     .option('--out <file>', 'write the certificate, which anyone can check without a peer')
+    .option('--force', 'overwrite the file', false)
     .addHelpText('after', '\nExample:\n  apotheca erase certificate bafyrei… --out erased.cert')
-    .action(async (object: string, given: { out?: string }, command: Command) =>
+    .action(async (object: string, given: { out?: string; force: boolean }, command: Command) =>
       withPeer(command, async ({ client, options, signal }) => {
         const { body } = await client.call(`/api/v1/objects/${parseCid(object).toString()}/erasure`, { signal })
         const { chain } = await client.get<{ chain: string }>('/api/v1/ledger/head', { signal })
         const { certificate } = await checkErasureCertificate(new Uint8Array(body), await trustedChain({ chain }))
-        if (given.out !== undefined) await writeFile(given.out, body)
+        if (given.out !== undefined) await writeProof(given.out, new Uint8Array(body), given.force)
         printCertificate(options.json, certificate, given.out)
       }),
     )

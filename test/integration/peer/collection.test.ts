@@ -1,7 +1,9 @@
 // Real daemons in this process: real TCP, real disks. Their one clock is set ahead by days; what is collected follows the time of final blocks.
+import { execFile } from 'node:child_process'
 import { randomFillSync } from 'node:crypto'
-import { rm, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { CID } from 'multiformats/cid'
 import { expect, test, vi } from 'vitest'
 import type { CliAccount } from '../../../src/cli/account.ts'
@@ -23,6 +25,8 @@ import { auditRoot } from '../../../src/shards/audit-tree.ts'
 import { ExtentMap, decodeExtentMap, encodeExtentMap } from '../../../src/shards/extent-map.ts'
 import { type TestPeer, TestNetwork, newAccount } from './network.ts'
 
+const CLI = fileURLToPath(new URL('../../../src/cli/main.ts', import.meta.url))
+const TOKEN = 'test-token-of-thirty-two-characters!'
 const WAIT = { timeout: 120_000, interval: 100 }
 const TEST_MS = 600_000
 const HOUR_MS = 3_600_000
@@ -53,6 +57,18 @@ class Rig {
 
   get at(): TestPeer {
     return this.network.peer(0)
+  }
+
+  /** Runs the CLI against the first peer. @returns the code of its fault; empty: there was none */
+  async cli(...args: readonly string[]): Promise<string> {
+    const folder = join(this.network.folder, 'cli')
+    await mkdir(folder, { recursive: true })
+    await writeFile(join(folder, 'api.json'), JSON.stringify({ url: this.at.gateway.url, token: TOKEN }))
+    return new Promise((resolve) => {
+      execFile(process.execPath, [CLI, '--json', '--peer', folder, ...args], (_error, _out, err) => {
+        resolve(/"fault":"(\w+)"/.exec(err)?.[1] ?? '')
+      })
+    })
   }
 
   /** Sets the clock ahead, and waits until a block of that time is final everywhere. */
@@ -212,6 +228,19 @@ test(
       fault: { code: 'ERASURE_CERTIFICATE_FALSE' },
     })
     expect((await rig.at.peer.collector.collect({ dry: true, signal })).unknown).toEqual([])
+
+    const out = join(rig.network.folder, 'erased.cert')
+    const write = async (...more: string[]): Promise<string> =>
+      rig.cli('erase', 'certificate', erased.toString(), '--out', ...more)
+    expect(await write(out)).toBe('')
+    await writeFile(out, 'something of the user')
+    expect(await write(out)).toBe('OUTPUT_EXISTS')
+    expect(await readFile(out, 'utf8')).toBe('something of the user')
+    expect(await write(join(rig.network.folder, 'no', 'folder'))).toBe('OUTPUT_UNWRITABLE')
+    expect(await write(out, '--force')).toBe('')
+    expect((await checkErasureCertificate(new Uint8Array(await readFile(out)), trusted)).certificate.waiting).toEqual(
+      [],
+    )
   },
   TEST_MS,
 )
