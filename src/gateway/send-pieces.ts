@@ -12,8 +12,10 @@ import type { FilePieces } from '../peer/content.ts'
  * the body isn't whole, asks again from there, and then gets the fault.
  */
 export async function sendPieces(reply: FastifyReply, batches: AsyncGenerator<FilePieces>, log: Log): Promise<void> {
-  let batch = await batches.next()
   const { raw } = reply
+  // Nothing is read for who asks for the head alone: what is written to such an answer is dropped.
+  const isHead = reply.request.method === 'HEAD'
+  let batch = isHead ? await batches.return(undefined) : await batches.next()
   raw.writeHead(reply.statusCode, reply.getHeaders() as Record<string, string>)
   reply.hijack()
   try {

@@ -1,6 +1,6 @@
 /** The HTTP API as any client sees it. */
 import { randomBytes } from 'node:crypto'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { recordIdOf } from '../../../src/core/ids.ts'
 import { startPeer } from '../../../src/peer/compose.ts'
 import { TestNetwork, type TestPeer } from './network.ts'
@@ -97,6 +97,15 @@ test('an upload takes up at its durable offset after a connection that broke off
   })
   expect(ranged.status).toBe(206)
   expect(Buffer.from(await ranged.arrayBuffer()).equals(bytes.subarray(MIB - 3, MIB + 3))).toBe(true)
+  // The head alone reads nothing.
+  const reads = vi.spyOn(at.peer.store, 'readInto')
+  const sizes = await fetch(`${at.gateway.url}/api/v1/content/${content}`, {
+    method: 'HEAD',
+    headers: { authorization },
+  })
+  expect([sizes.status, sizes.headers.get('content-length')]).toEqual([200, String(bytes.length)])
+  expect(reads).toHaveBeenCalledTimes(0)
+  reads.mockRestore()
 })
 
 test('wrong requests are refused with their code', async () => {
