@@ -319,16 +319,22 @@ export const BLOCK_WANTS_QUEUED_MAX = 256
 export const BLOCK_READ_AHEAD = 2
 /** Blocks in a server's memory over all streams: 64 MiB at the largest block. */
 export const BLOCK_SERVER_BLOCKS_MAX = 32
-/** Blocks sent and not yet confirmed whose buffers a server remembers, per stream; beyond it they are left to the collector. */
+/** The same for one reader, whatever connections and streams it has: a quarter. Two are read ahead for each of four streams. */
+export const BLOCK_PEER_BLOCKS_MAX = BLOCK_SERVER_BLOCKS_MAX / 4
+/** Blocks sent and not yet confirmed whose buffers a server remembers, per reader; beyond it they are left to the collector. */
 export const BLOCK_UNCONFIRMED_MAX = 64
 /** Buffers of 1 MiB kept for the next blocks while a transfer runs: a window, what is read ahead, and what is being handed on. */
 export const BLOCK_BUFFERS_KEPT = 24
 /** Smaller blocks aren't worth a buffer of 1 MiB. */
 export const BLOCK_POOLED_BYTES_MIN = 64 * 1024
-/** Block streams of one connection: a peer that never reads can hold 8 x 2 of the server's blocks, and no more. */
+/** Block streams of one connection: fetches that one reader has under way. */
 export const BLOCK_STREAMS_PER_CONNECTION_MAX = 8
+/** Block streams of one reader: those of two connections, where two peers dialed each other at once. */
+export const BLOCK_PEER_STREAMS_MAX = 2 * BLOCK_STREAMS_PER_CONNECTION_MAX
 /** A reader that takes not one byte for so long loses its stream, and the memory behind it is freed. */
 export const BLOCK_SERVER_STALL_MS = 30_000
+/** One answer, so that a byte now and then ends too: the largest block at 17 kB/s. */
+export const BLOCK_SERVER_SEND_MS_MAX = 120_000
 /** A provider silent for this long with wants outstanding is hedged by another; well under the promised 2 s. */
 export const BLOCK_PROVIDER_SILENT_MS = 1_000
 /** A provider silent for this long is given up, even when it's the only one. */

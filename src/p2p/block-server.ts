@@ -1,7 +1,7 @@
 /**
  * Serves blocks to members over `/apotheca/blocks/1`: answers in the order of the requests, reads a little ahead, writes
- * with back-pressure. Memory is bounded three times: wants queued per stream, blocks read ahead per stream, and blocks
- * held over all streams. A reader that stops reading loses its stream after `BLOCK_SERVER_STALL_MS`.
+ * with back-pressure. Memory is bounded per stream (wants queued, blocks read ahead), per reader, and over all of them (blocks
+ * held). A reader that stops reading loses its stream after `BLOCK_SERVER_STALL_MS`, one that trickles after `BLOCK_SERVER_SEND_MS_MAX`.
  *
  * @see docs/spec/block-exchange.md
  */
@@ -14,10 +14,13 @@ import type { Log } from '../core/ports.ts'
 import { type AnswerStatus, type BlockRequest, encodeAnswerHead, RequestReader } from './block-frames.ts'
 import { BufferPool } from './buffer-pool.ts'
 import type { P2pHost } from './host.ts'
+import { PeerShares } from './peer-shares.ts'
 import { BLOCKS_PROTOCOL } from './protocols.ts'
 import { flushed, isClosed, piecesOf } from './stream-flow.ts'
 
-export type ServeFault = { code: 'BLOCK_WANTS_TOO_MANY'; wantsMax: number }
+export type ServeFault =
+  | { code: 'BLOCK_WANTS_TOO_MANY'; wantsMax: number }
+  | { code: 'BLOCK_STREAMS_TOO_MANY'; streamsMax: number }
 export class ServeError extends CodedError<ServeFault> {}
 
 /** Where blocks are read from. Unverified: the receiver verifies each, and reading twice would cost the bulk rate. */
@@ -42,20 +45,29 @@ export interface BlockServerStats {
   readonly streams: number
   /** Blocks read and not yet written. */
   readonly blocksHeld: number
+  /** Buffers remembered of blocks whose readers have not confirmed them. */
+  readonly unconfirmed: number
   readonly blocksSent: number
   readonly bytesSent: number
 }
 
 export class BlockServer {
   readonly #deps: BlockServerDeps
+  readonly #sendMs: number
   readonly #slots = new Slots(limits.BLOCK_SERVER_BLOCKS_MAX)
   readonly #pool = new BufferPool({ bufferBytes: limits.SEGMENT_BYTES, keptMax: limits.BLOCK_BUFFERS_KEPT })
+  readonly #readers = new PeerShares<ReaderShare>(limits.BLOCK_PEER_STREAMS_MAX, () => ({
+    slots: new Slots(limits.BLOCK_PEER_BLOCKS_MAX),
+    unconfirmed: 0,
+  }))
   readonly #streams = new Set<Stream>()
   #blocksSent = 0
   #bytesSent = 0
 
-  constructor(deps: BlockServerDeps) {
+  /** @param options.sendMs - longest time for one answer. @default BLOCK_SERVER_SEND_MS_MAX */
+  constructor(deps: BlockServerDeps, { sendMs = limits.BLOCK_SERVER_SEND_MS_MAX } = {}) {
     this.#deps = deps
+    this.#sendMs = sendMs
   }
 
   async start(): Promise<void> {
@@ -73,12 +85,21 @@ export class BlockServer {
 
   stats(): BlockServerStats {
     const counts = { blocksSent: this.#blocksSent, bytesSent: this.#bytesSent }
-    return { streams: this.#streams.size, blocksHeld: this.#slots.held, ...counts }
+    let unconfirmed = 0
+    for (const reader of this.#readers.all()) unconfirmed += reader.unconfirmed
+    return { streams: this.#streams.size, blocksHeld: this.#slots.held, unconfirmed, ...counts }
   }
 
   #serve(stream: Stream, connection: Connection): void {
     const peer = connection.remotePeer.toString()
-    const shared = { source: this.#deps.source, slots: this.#slots, pool: this.#pool }
+    const reader = this.#readers.enter(peer)
+    if (reader === undefined) {
+      const error = new ServeError({ code: 'BLOCK_STREAMS_TOO_MANY', streamsMax: limits.BLOCK_PEER_STREAMS_MAX })
+      this.#deps.log.warn({ peer, err: error }, 'a block stream was refused')
+      stream.abort(error)
+      return
+    }
+    const shared = { source: this.#deps.source, slots: this.#slots, pool: this.#pool, reader, sendMs: this.#sendMs }
     const session = new ServeSession(stream, shared, (bytes) => {
       this.#blocksSent++
       this.#bytesSent += bytes
@@ -93,6 +114,7 @@ export class BlockServer {
       })
       .finally(() => {
         this.#streams.delete(stream)
+        this.#readers.leave(peer)
         if (this.#streams.size === 0) this.#pool.clear()
       })
   }
@@ -107,11 +129,20 @@ interface Answer {
 
 const MISSING: Answer = { status: 'missing', block: undefined, buffer: undefined }
 
+/** What all streams of one reader share. */
+interface ReaderShare {
+  readonly slots: Slots
+  /** Buffers remembered until it confirms their blocks. */
+  unconfirmed: number
+}
+
 /** What all streams of a server share. */
 interface Shared {
   readonly source: BlockSource
   readonly slots: Slots
   readonly pool: BufferPool
+  readonly reader: ReaderShare
+  readonly sendMs: number
 }
 
 /** A buffer that may still be on its way: the transport reads from it until the reader confirms the block. */
@@ -159,6 +190,8 @@ class ServeSession {
       await this.#stream.close()
     } finally {
       for (const { answer } of this.#answers) answer.then((one) => this.#drop(one)).catch(() => undefined)
+      this.#shared.reader.unconfirmed -= this.#unconfirmed.length
+      this.#unconfirmed.length = 0
     }
   }
 
@@ -208,7 +241,17 @@ class ServeSession {
   #confirm(digest: Uint8Array): void {
     const at = this.#unconfirmed.findIndex((one) => equals(one.digest, digest))
     const [confirmed] = at < 0 ? [] : this.#unconfirmed.splice(at, 1)
-    if (confirmed !== undefined) this.#shared.pool.give(confirmed.buffer)
+    if (confirmed === undefined) return
+    this.#shared.reader.unconfirmed--
+    this.#shared.pool.give(confirmed.buffer)
+  }
+
+  /** What isn't remembered is the collector's: nobody can tell when it has left. */
+  #remember(one: Unconfirmed): void {
+    const { reader } = this.#shared
+    if (reader.unconfirmed < limits.BLOCK_UNCONFIRMED_MAX) reader.unconfirmed++
+    else if (this.#unconfirmed.shift() === undefined) return
+    this.#unconfirmed.push(one)
   }
 
   #readAhead(signal: AbortSignal): void {
@@ -223,16 +266,32 @@ class ServeSession {
   }
 
   async #answer({ kind, digest }: BlockRequest, signal: AbortSignal): Promise<Answer> {
-    const { source, slots } = this.#shared
-    if (kind === 'have') return source.has(digest) ? { ...MISSING, status: 'have' } : MISSING
-    await slots.take(signal)
+    if (kind === 'have') return this.#shared.source.has(digest) ? { ...MISSING, status: 'have' } : MISSING
+    await this.#takeSlot(signal)
     let answer = MISSING
     try {
       answer = await this.#read(digest)
     } finally {
-      if (answer.block === undefined) slots.give()
+      if (answer.block === undefined) this.#giveSlot()
     }
     return answer
+  }
+
+  /** Its reader's first: whoever waits for itself doesn't stand in the line of all. */
+  async #takeSlot(signal: AbortSignal): Promise<void> {
+    const { reader, slots } = this.#shared
+    await reader.slots.take(signal)
+    try {
+      await slots.take(signal)
+    } catch (error) {
+      reader.slots.give()
+      throw error
+    }
+  }
+
+  #giveSlot(): void {
+    this.#shared.slots.give()
+    this.#shared.reader.slots.give()
   }
 
   async #read(digest: Uint8Array): Promise<Answer> {
@@ -259,19 +318,18 @@ class ServeSession {
     const { block, buffer } = answer
     const head = encodeAnswerHead(answer.status, block?.length ?? 0)
     try {
-      if (buffer !== undefined) this.#unconfirmed.push({ digest, buffer })
-      if (this.#unconfirmed.length > limits.BLOCK_UNCONFIRMED_MAX) this.#unconfirmed.shift()
+      if (buffer !== undefined) this.#remember({ digest, buffer })
       this.#stream.send(block === undefined ? head : new Uint8ArrayList(head, block))
-      await flushed(this.#stream, limits.BLOCK_SERVER_STALL_MS)
+      await flushed(this.#stream, limits.BLOCK_SERVER_STALL_MS, this.#shared.sendMs)
       if (block !== undefined) this.#onSent(block.length)
     } finally {
-      if (block !== undefined) this.#shared.slots.give()
+      if (block !== undefined) this.#giveSlot()
     }
   }
 
   /** Gives back what was read and never sent. */
   #drop({ block, buffer }: Answer): void {
-    if (block !== undefined) this.#shared.slots.give()
+    if (block !== undefined) this.#giveSlot()
     if (buffer !== undefined) this.#shared.pool.give(buffer)
   }
 }

@@ -31,6 +31,12 @@ export const p2pFaults = {
     http: 504,
     exit: EXIT.unavailable,
   },
+  STREAM_SLOW: {
+    says: 'The other side has not taken what was sent to it within {sendMs} ms.',
+    todo: 'Nothing: the stream was ended to free its memory. The reader may ask again.',
+    http: 504,
+    exit: EXIT.unavailable,
+  },
   STREAM_CLOSED: {
     says: 'The stream to the other peer was closed.',
     todo: 'Try again; "apotheca status" shows which members are connected.',
@@ -46,6 +52,12 @@ export const p2pFaults = {
   BLOCK_WANTS_TOO_MANY: {
     says: 'A peer has more than {wantsMax} wants queued on one stream.',
     todo: 'Ask for fewer blocks at a time; answers come in the order of the wants.',
+    http: 429,
+    exit: EXIT.capacity,
+  },
+  BLOCK_STREAMS_TOO_MANY: {
+    says: 'A peer has {streamsMax} streams open already on which it asks for blocks.',
+    todo: 'Ask for more blocks on fewer streams; answers come in the order of the wants.',
     http: 429,
     exit: EXIT.capacity,
   },
@@ -86,7 +98,7 @@ export const p2pFaults = {
     exit: EXIT.integrity,
   },
   SHARD_STREAMS_TOO_MANY: {
-    says: 'This peer receives {streamsMax} columns already.',
+    says: 'This peer receives {streamsMax} columns already, from that sender or in all.',
     todo: 'Nothing: the sender asks again by itself.',
     http: 503,
     exit: EXIT.capacity,

@@ -8,7 +8,10 @@
 import type { Stream } from '@libp2p/interface'
 import { CodedError } from '../core/coded-error.ts'
 
-export type StreamFault = { code: 'STREAM_STALLED'; stallMs: number } | { code: 'STREAM_CLOSED' }
+export type StreamFault =
+  | { code: 'STREAM_STALLED'; stallMs: number }
+  | { code: 'STREAM_SLOW'; sendMs: number }
+  | { code: 'STREAM_CLOSED' }
 export class StreamError extends CodedError<StreamFault> {}
 
 /**
@@ -17,11 +20,18 @@ export class StreamError extends CodedError<StreamFault> {}
  * requests: the muxer serves its streams in the order of their opening.
  *
  * @param stallMs - longest time in which nothing moves.
- * @throws {StreamError} `STREAM_STALLED`, `STREAM_CLOSED`.
+ * @param sendMs - longest time for all of it: a byte now and then is movement, too. @default no bound
+ * @throws {StreamError} `STREAM_STALLED`, `STREAM_SLOW`, `STREAM_CLOSED`.
  */
-export async function flushed(stream: Stream, stallMs: number): Promise<void> {
+export async function flushed(stream: Stream, stallMs: number, sendMs = Number.POSITIVE_INFINITY): Promise<void> {
+  const endMs = performance.now() + sendMs
   do {
-    while (stream.writeBufferLength > 0 || stream.writableNeedsDrain) await movement(stream, stallMs)
+    while (stream.writeBufferLength > 0 || stream.writableNeedsDrain) {
+      const leftMs = endMs - performance.now()
+      if (leftMs <= 0) throw new StreamError({ code: 'STREAM_SLOW', sendMs })
+      if (leftMs >= stallMs) await movement(stream, stallMs, { code: 'STREAM_STALLED', stallMs })
+      else await movement(stream, leftMs, { code: 'STREAM_SLOW', sendMs })
+    }
     // What the others send now, in their microtasks, may fill the transport again.
     await new Promise<void>((resolve) => {
       setImmediate(resolve)
@@ -30,8 +40,8 @@ export async function flushed(stream: Stream, stallMs: number): Promise<void> {
   if (isClosed(stream)) throw new StreamError({ code: 'STREAM_CLOSED' })
 }
 
-/** Settles when the stream has passed something on. */
-function movement(stream: Stream, stallMs: number): Promise<void> {
+/** Settles when the stream has passed something on. @throws {StreamError} `late` when it hasn't within `withinMs` */
+function movement(stream: Stream, withinMs: number, late: StreamFault): Promise<void> {
   return new Promise((resolve, reject) => {
     if (isClosed(stream)) {
       reject(new StreamError({ code: 'STREAM_CLOSED' }))
@@ -53,8 +63,8 @@ function movement(stream: Stream, stallMs: number): Promise<void> {
     }
     const timer = setTimeout(() => {
       end()
-      reject(new StreamError({ code: 'STREAM_STALLED', stallMs }))
-    }, stallMs)
+      reject(new StreamError(late))
+    }, withinMs)
     timer.unref()
     stream.addEventListener('idle', onMove)
     stream.addEventListener('drain', onMove)

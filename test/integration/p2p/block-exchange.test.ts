@@ -1,7 +1,15 @@
 import type { PeerId, Stream } from '@libp2p/interface'
 import { multiaddr } from '@multiformats/multiaddr'
 import { expect, test, vi } from 'vitest'
-import { BLOCK_READ_AHEAD, BLOCK_WANTS_QUEUED_MAX, SEGMENT_BYTES } from '../../../src/core/limits.ts'
+import {
+  BLOCK_PEER_BLOCKS_MAX,
+  BLOCK_PEER_STREAMS_MAX,
+  BLOCK_READ_AHEAD,
+  BLOCK_STREAMS_PER_CONNECTION_MAX,
+  BLOCK_UNCONFIRMED_MAX,
+  BLOCK_WANTS_QUEUED_MAX,
+  SEGMENT_BYTES,
+} from '../../../src/core/limits.ts'
 import { rawCid } from '../../../src/crypto/hash.ts'
 import type { ProviderFault } from '../../../src/p2p/block-fetch.ts'
 import { BlockFetcher } from '../../../src/p2p/block-fetcher.ts'
@@ -10,16 +18,21 @@ import type { FetchedBlock } from '../../../src/p2p/block-provider.ts'
 import { BlockServer, type BlockSource } from '../../../src/p2p/block-server.ts'
 import { BLOCKS_PROTOCOL } from '../../../src/p2p/protocols.ts'
 import { startProvider } from './provider-child.ts'
-import { blockOf, digestOf, digestsOf, range, TestSource } from './test-blocks.ts'
+import { ReusingSource, blockOf, digestOf, digestsOf, range, TestSource } from './test-blocks.ts'
 import { faultOf, membersOf, startPeer, type TestPeer } from './test-peer.ts'
 
 interface Provider extends TestPeer {
   readonly server: BlockServer
 }
 
-async function provide(word: string, members: ReadonlySet<string>, source: BlockSource): Promise<Provider> {
+async function provide(
+  word: string,
+  members: ReadonlySet<string>,
+  source: BlockSource,
+  options: { sendMs?: number } = {},
+): Promise<Provider> {
   const peer = await startPeer(word, members)
-  const server = new BlockServer({ host: peer.host, source, log: peer.log })
+  const server = new BlockServer({ host: peer.host, source, log: peer.log }, options)
   await server.start()
   return { ...peer, server }
 }
@@ -252,6 +265,70 @@ test('a reader that asks for much and reads nothing holds no more than the read-
   expect(reads).toBeLessThan(20)
   await expect(vi.waitUntil(() => source.reads > reads, { timeout: 500 })).rejects.toThrow('Timed out')
   stream.abort(new Error('enough'))
+  await vi.waitFor(() => expect(bob.server.stats()).toMatchObject({ streams: 0, blocksHeld: 0 }))
+})
+
+/** As many streams as a connection takes, over each of so many connections. */
+async function streamsOver(connections: number, reader: TestPeer, provider: TestPeer): Promise<Stream[]> {
+  const streams: Stream[] = []
+  for (let at = 0; at < connections; at++) {
+    const connection = await reader.host.dial(multiaddr(provider.address), { force: true })
+    for (let stream = 0; stream < BLOCK_STREAMS_PER_CONNECTION_MAX; stream++) {
+      streams.push(await connection.newStream(BLOCKS_PROTOCOL))
+    }
+  }
+  return streams
+}
+
+test('one member that reads nothing, over several connections, leaves the server to all others', async () => {
+  const members = await membersOf('mallory', 'alice', 'bob')
+  await using mallory = await startPeer('mallory', members)
+  await using alice = await startPeer('alice', members)
+  await using bob = await provide('bob', members, new TestSource(range(40), SEGMENT_BYTES))
+  const digests = digestsOf(40, SEGMENT_BYTES)
+  const wants = encodeRequests(digests.slice(0, 8).map((digest) => ({ kind: 'want', digest })))
+  const streams = await streamsOver(3, mallory, bob)
+  for (const stream of streams) {
+    // Those beyond its share are reset by now.
+    if (stream.status !== 'open') continue
+    stream.pause()
+    stream.send(wants)
+  }
+  await vi.waitFor(() => expect(bob.server.stats().blocksHeld).toBe(BLOCK_PEER_BLOCKS_MAX))
+  await vi.waitFor(() => expect(bob.server.stats().streams).toBe(BLOCK_PEER_STREAMS_MAX))
+  expect(bob.log.lines.map((line) => line.message)).toContain('a block stream was refused')
+  const providers = await dial(alice, bob.address)
+  expect(await all(new BlockFetcher(alice).fetch(digests, providers))).toEqual(digests)
+  expect(bob.server.stats().blocksHeld).toBe(BLOCK_PEER_BLOCKS_MAX)
+  for (const stream of streams) stream.abort(new Error('enough'))
+  await vi.waitFor(() => expect(bob.server.stats()).toMatchObject({ streams: 0, blocksHeld: 0 }))
+})
+
+test('a reader that never confirms, on many streams, makes the server remember no more buffers than on one', async () => {
+  const members = await membersOf('mallory', 'bob')
+  await using mallory = await startPeer('mallory', members)
+  const source = new ReusingSource(range(20), SEGMENT_BYTES)
+  await using bob = await provide('bob', members, source)
+  const wants = encodeRequests(digestsOf(20, SEGMENT_BYTES).map((digest) => ({ kind: 'want', digest })))
+  for (const stream of await streamsOver(1, mallory, bob)) {
+    stream.addEventListener('message', () => undefined)
+    stream.send(wants)
+  }
+  const sent = BLOCK_STREAMS_PER_CONNECTION_MAX * 20
+  await vi.waitFor(() => expect(bob.server.stats().blocksSent).toBe(sent), { timeout: 20_000 })
+  expect(sent).toBeGreaterThan(BLOCK_UNCONFIRMED_MAX)
+  expect(bob.server.stats().unconfirmed).toBe(BLOCK_UNCONFIRMED_MAX)
+})
+
+test('a reader that has not taken an answer in time loses its stream, and the memory behind it is free', async () => {
+  const members = await membersOf('mallory', 'bob')
+  await using mallory = await startPeer('mallory', members)
+  await using bob = await provide('bob', members, new TestSource(range(4), SEGMENT_BYTES), { sendMs: 500 })
+  const stream = await rawStream(mallory, bob)
+  stream.pause()
+  stream.send(encodeRequests(digestsOf(4, SEGMENT_BYTES).map((digest) => ({ kind: 'want', digest }))))
+  await vi.waitFor(() => expect(stream.status).toBe('reset'), { timeout: 10_000 })
+  expect(bob.log.lines.map((line) => line.fields)).toMatchObject([{ err: { fault: { code: 'STREAM_SLOW' } } }])
   await vi.waitFor(() => expect(bob.server.stats()).toMatchObject({ streams: 0, blocksHeld: 0 }))
 })
 
