@@ -384,11 +384,17 @@ export const SHARD_ANSWER_BYTES_MAX = 8 * 1024
 export const SHARD_STREAMS_PER_CONNECTION_MAX = 16
 /** Columns that a holder receives at once from everybody; the others are told to come again. */
 export const SHARD_STREAMS_MAX = 64
+/** The same from one sender, whatever connections it has: a quarter. An honest one has an extent of each object that it places. */
+export const SHARD_PEER_STREAMS_MAX = SHARD_STREAMS_MAX / 4
 /** Received for one column and not yet durable: three shards, so that the disk has one while the next is checked. */
 export const SHARD_STREAM_BYTES_HELD = 3 * SEGMENT_BYTES
 /** The same over all columns; beyond it all of them wait. */
 export const SHARD_BYTES_HELD_MAX = 48 * SEGMENT_BYTES
-/** A sender that says nothing for so long loses its stream: less than it waits itself for a slow holder of another column would be wrong. */
+/** The same from one sender: a quarter, so that four columns come in from it at full speed. */
+export const SHARD_PEER_BYTES_HELD_MAX = SHARD_BYTES_HELD_MAX / 4
+/** What a frame counts besides its bytes: many small ones cost more than they hold. */
+export const SHARD_FRAME_COST_BYTES = 512
+/** A sender that says nothing for so long, or sends one frame for so long, loses its stream: less than it waits itself for a slow holder of another column would be wrong. */
 export const SHARD_SENDER_SILENT_MS = 60_000
 /** A holder answers a reservation within this, or is passed over. */
 export const SHARD_RESERVE_TIMEOUT_MS = 10_000

@@ -103,6 +103,12 @@ export const p2pFaults = {
     http: 503,
     exit: EXIT.capacity,
   },
+  SHARD_SENDER_SILENT: {
+    says: 'The sender of a column has said nothing, or has not ended a frame that it began, within {silentMs} ms.',
+    todo: 'Nothing: its stream was ended, and it asks again by itself. If it stays so, look at the line between the two peers.',
+    http: 504,
+    exit: EXIT.unavailable,
+  },
   SHARD_REFUSED: {
     says: 'The peer {peer} does not take the column: {reason}.',
     todo: 'Look that code up in docs/faults.md. The object is placed without that peer where enough others take theirs.',

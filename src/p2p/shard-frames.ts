@@ -111,6 +111,12 @@ export function readStored(body: Uint8Array): number {
 }
 
 export interface FrameEvents<Kind> {
+  /**
+   * Whether a frame of so many bytes may be read now; before anything is kept of it. May throw.
+   *
+   * @default all may
+   */
+  mayBegin?(kind: Kind, bytes: number): boolean
   /** A frame that was collected whole, or the head of one that passes through: then `bytes` follow. */
   onFrame(kind: Kind, head: Uint8Array, bytes: number): void
   /** A view of the transport's own buffer: not copied, not reused. */
@@ -125,9 +131,12 @@ export class PushReader {
     this.#frames = new FrameCutter(PUSH_KINDS, PUSH_FORMS, events)
   }
 
-  /** @throws {ShardFrameError} `SHARD_FRAME_MALFORMED` */
-  push(piece: Uint8Array): void {
-    this.#frames.push(piece)
+  /**
+   * @returns how many bytes were taken: fewer where a frame may not begin yet. Then the rest is to be given again, even if it is empty.
+   * @throws {ShardFrameError} `SHARD_FRAME_MALFORMED`; what `mayBegin` throws
+   */
+  push(piece: Uint8Array): number {
+    return this.#frames.push(piece)
   }
 }
 
@@ -168,9 +177,11 @@ class FrameCutter<Kind extends string> {
     this.#events = events
   }
 
-  push(piece: Uint8Array): void {
+  push(piece: Uint8Array): number {
     let offset = 0
-    while (offset < piece.length) {
+    for (;;) {
+      if (this.#headFilled === SHARD_FRAME_HEAD_BYTES && !this.#begin()) return offset
+      if (offset >= piece.length) return offset
       const rest = offset === 0 ? piece : piece.subarray(offset)
       if (this.#kind === undefined) offset += this.#readFrameHead(rest)
       else if (this.#filled < this.#head.length) offset += this.#collect(rest)
@@ -182,8 +193,11 @@ class FrameCutter<Kind extends string> {
     const take = Math.min(SHARD_FRAME_HEAD_BYTES - this.#headFilled, rest.length)
     this.#frameHead.set(rest.subarray(0, take), this.#headFilled)
     this.#headFilled += take
-    if (this.#headFilled < SHARD_FRAME_HEAD_BYTES) return take
-    this.#headFilled = 0
+    return take
+  }
+
+  /** @returns `false`: the frame has to wait. */
+  #begin(): boolean {
     const kind = this.#kinds[(this.#frameHead[0] ?? 0) - 1]
     if (kind === undefined) throw new ShardFrameError({ code: 'SHARD_FRAME_MALFORMED', field: 'kind' })
     const bytes = new DataView(this.#frameHead.buffer).getUint32(1)
@@ -192,13 +206,15 @@ class FrameCutter<Kind extends string> {
     if (bytes < bytesMin || bytes > bytesMax) {
       throw new ShardFrameError({ code: 'SHARD_FRAME_MALFORMED', field: 'length' })
     }
+    if (this.#events.mayBegin?.(kind, bytes) === false) return false
+    this.#headFilled = 0
     this.#kind = kind
     this.#head = new Uint8Array(headBytes ?? bytes)
     this.#filled = 0
     this.#isThrough = headBytes !== undefined
     this.#through = bytes - this.#head.length
     if (this.#head.length === 0) this.#onHead()
-    return take
+    return true
   }
 
   #collect(rest: Uint8Array): number {

@@ -1,37 +1,21 @@
 /**
- * The holder's side of `/apotheca/shards/1`: takes one column of an extent per stream.
+ * Takes columns of extents from members over `/apotheca/shards/1`: how many at once, and how much memory, for each sender and in all.
  *
- *   reserve ──► accepted ──► shards and copies, in order ──► stored (count), as they become durable ──► finish ──► receipt
- *
- * Whatever is wrong is answered with `refused` and a fault, and ends the stream. Memory is bounded per stream and over all
- * streams: a stream that has brought more than the disk has taken is paused, so the sender's window fills and the sender waits.
- *
- * @see docs/spec/shard-push.md; peer/shard-holder.ts decides what is taken
+ * @see docs/spec/shard-push.md; shard-session.ts for one column; peer/shard-holder.ts decides what is taken
  */
-import type { Connection, PeerId, Stream, StreamMessageEvent } from '@libp2p/interface'
-import { Uint8ArrayList } from 'uint8arraylist'
-import { CodedError, faultOf } from '../core/coded-error.ts'
+import type { Connection, PeerId, Stream } from '@libp2p/interface'
+import { faultOf } from '../core/coded-error.ts'
 import * as limits from '../core/limits.ts'
 import type { Log } from '../core/ports.ts'
 import type { ShardReceipt } from '../domain/shard-receipt.ts'
-import { receiptFault } from '../ledger/receipt.ts'
 import { BufferPool } from './buffer-pool.ts'
 import type { P2pHost } from './host.ts'
+import { PeerShares } from './peer-shares.ts'
 import { SHARDS_PROTOCOL } from './protocols.ts'
-import {
-  type PushKind,
-  PushReader,
-  type ReplyKind,
-  ShardFrameError,
-  encodeReplyHead,
-  encodeStored,
-  readShardHead,
-} from './shard-frames.ts'
-import { type Reserve, decodeReserve, encodeAccepted, encodeRefused, encodeShardReceipt } from './shard-messages.ts'
-import { flushed, isClosed, piecesOf } from './stream-flow.ts'
-
-export type ShardServeFault = { code: 'SHARD_STREAMS_TOO_MANY'; streamsMax: number }
-export class ShardServeError extends CodedError<ShardServeFault> {}
+import { ShardFrameError } from './shard-frames.ts'
+import type { Reserve } from './shard-messages.ts'
+import { ReceiveSession, ShardServeError } from './shard-session.ts'
+import { isClosed } from './stream-flow.ts'
 
 /** What came, before anything of it is checked. */
 export type ReceivedBlock =
@@ -66,17 +50,25 @@ export interface ShardServerDeps {
   readonly log: Log
 }
 
-/** Written and synced together. */
-const STORE_TOGETHER = 4
+/** What all streams of one sender share. */
+interface SenderShare {
+  heldBytes: number
+}
 
 export class ShardServer {
   readonly #deps: ShardServerDeps
+  readonly #senderSilentMs: number
   readonly #pool = new BufferPool({ bufferBytes: limits.SEGMENT_BYTES, keptMax: limits.BLOCK_BUFFERS_KEPT })
   readonly #sessions = new Set<ReceiveSession>()
+  readonly #senders = new PeerShares<SenderShare>(limits.SHARD_PEER_STREAMS_MAX, () => ({ heldBytes: 0 }))
+  /** Of all sessions, those that were not refused. */
+  #streams = 0
   #heldBytes = 0
 
-  constructor(deps: ShardServerDeps) {
+  /** @param options.senderSilentMs - longest silence, and longest time for one frame. @default SHARD_SENDER_SILENT_MS */
+  constructor(deps: ShardServerDeps, { senderSilentMs = limits.SHARD_SENDER_SILENT_MS } = {}) {
     this.#deps = deps
+    this.#senderSilentMs = senderSilentMs
   }
 
   async start(): Promise<void> {
@@ -95,301 +87,57 @@ export class ShardServer {
 
   /** Columns that come in now, and what of them is not yet durable, in bytes. */
   stats(): { readonly streams: number; readonly heldBytes: number } {
-    return { streams: this.#sessions.size, heldBytes: this.#heldBytes }
+    return { streams: this.#streams, heldBytes: this.#heldBytes }
   }
 
   #receive(stream: Stream, connection: Connection): void {
     const peer = connection.remotePeer
-    const isFull = this.#sessions.size >= limits.SHARD_STREAMS_MAX
+    const isFull = this.#streams >= limits.SHARD_STREAMS_MAX
+    const share = isFull ? undefined : this.#senders.enter(peer.toString())
+    if (share !== undefined) this.#streams++
+    const streamsMax = isFull ? limits.SHARD_STREAMS_MAX : limits.SHARD_PEER_STREAMS_MAX
     const session = new ReceiveSession(stream, {
       taker: this.#deps.taker,
       peer,
       pool: this.#pool,
-      isFull,
-      mayRead: () => this.#heldBytes < limits.SHARD_BYTES_HELD_MAX,
-      onHeld: (bytes) => this.#onHeld(bytes),
+      senderSilentMs: this.#senderSilentMs,
+      refusal: share === undefined ? { code: 'SHARD_STREAMS_TOO_MANY', streamsMax } : undefined,
+      mayBegin: () => share !== undefined && this.#hasRoom(share),
+      onHeld: (bytes) => this.#onHeld(share, bytes),
     })
     this.#sessions.add(session)
     session
       .run()
       .catch((error: unknown) => {
-        // A sender that went away is everyday; a fault of ours or of its frames is worth a line.
-        if (!isClosed(stream)) {
+        // A sender that went away is everyday; a fault of ours, of its frames or of its pace is worth a line.
+        if (!isClosed(stream) || error instanceof ShardFrameError || error instanceof ShardServeError) {
           this.#deps.log.warn({ peer: peer.toString(), err: error, fault: faultOf(error) }, 'a shard stream was ended')
         }
         stream.abort(error instanceof Error ? error : new Error(String(error)))
       })
       .finally(() => {
         this.#sessions.delete(session)
+        if (share !== undefined) {
+          this.#streams--
+          this.#senders.leave(peer.toString())
+        }
         if (this.#sessions.size === 0) this.#pool.clear()
       })
   }
 
-  #onHeld(bytes: number): void {
+  #hasRoom({ heldBytes }: SenderShare): boolean {
+    return heldBytes < limits.SHARD_PEER_BYTES_HELD_MAX && this.#heldBytes < limits.SHARD_BYTES_HELD_MAX
+  }
+
+  #onHeld(share: SenderShare | undefined, bytes: number): void {
+    if (share !== undefined) share.heldBytes += bytes
     this.#heldBytes += bytes
-    if (bytes < 0) for (const session of this.#sessions) session.mayGoOn()
-  }
-}
-
-interface SessionDeps {
-  readonly taker: ColumnTaker
-  readonly peer: PeerId
-  readonly pool: BufferPool
-  /** Only told so, and ended. */
-  readonly isFull: boolean
-  readonly mayRead: () => boolean
-  /** Received (or, below 0, stored or dropped) bytes. */
-  readonly onHeld: (bytes: number) => void
-}
-
-type Item =
-  | { readonly kind: 'reserve'; readonly body: Uint8Array }
-  | { readonly kind: 'finish'; readonly body: Uint8Array }
-  | { readonly kind: 'block'; readonly block: ReceivedBlock; readonly buffer: Uint8Array }
-
-/** One stream. */
-class ReceiveSession {
-  readonly #stream: Stream
-  readonly #deps: SessionDeps
-  readonly #items: Item[] = []
-  readonly #reader: PushReader
-  #incoming: { readonly kind: PushKind; readonly head: Uint8Array; readonly buffer: Uint8Array } | undefined
-  #bytes = 0
-  #filled = 0
-  #heldBytes = 0
-  #heardMs = performance.now()
-  #isPaused = false
-  #isEnded = false
-  #failure: Error | undefined
-  #wake: (() => void) | undefined
-
-  constructor(stream: Stream, deps: SessionDeps) {
-    this.#stream = stream
-    this.#deps = deps
-    this.#reader = new PushReader({
-      onFrame: (kind, head, bytes) => this.#onFrame(kind, head, bytes),
-      onPart: (part) => this.#onPart(part),
-      onEnd: () => this.#onEnd(),
-    })
-  }
-
-  /** @throws {ShardFrameError | StreamError}; what was refused is told, and not thrown */
-  async run(): Promise<void> {
-    this.#listen()
-    const silence = setInterval(() => this.#checkSilence(), limits.SHARD_SENDER_SILENT_MS / 4)
-    silence.unref()
-    let column: ReservedColumn | undefined
-    try {
-      if (this.#deps.isFull) {
-        throw new ShardServeError({ code: 'SHARD_STREAMS_TOO_MANY', streamsMax: limits.SHARD_STREAMS_MAX })
-      }
-      const first = await this.#next()
-      if (first?.kind !== 'reserve') throw malformed('order')
-      column = await this.#deps.taker.reserve(decodeReserve(first.body), this.#deps.peer)
-      await this.#reply('accepted', encodeAccepted({ held: column.held }))
-      await this.#receive(column)
-    } catch (error) {
-      await this.#refuse(error)
-    } finally {
-      clearInterval(silence)
-      column?.end()
-      this.#drop()
+    if (bytes >= 0) return
+    for (const session of [...this.#sessions]) {
+      if (!session.mayGoOn()) continue
+      // To the end of the line: else whoever came first would always be the first to get room.
+      this.#sessions.delete(session)
+      this.#sessions.add(session)
     }
   }
-
-  abort(reason: Error): void {
-    this.#fail(reason)
-    this.#stream.abort(reason)
-  }
-
-  /** Others have made room. */
-  mayGoOn(): void {
-    if (!this.#isPaused || this.#isEnded || this.#isOverFull()) return
-    this.#isPaused = false
-    this.#heardMs = performance.now()
-    if (!isClosed(this.#stream) && this.#stream.readStatus === 'paused') this.#stream.resume()
-  }
-
-  async #receive(column: ReservedColumn): Promise<void> {
-    let stored = 0
-    for (;;) {
-      const item = await this.#next()
-      if (item === undefined) throw new Error('the sender ended before the column was whole')
-      if (item.kind === 'reserve') throw malformed('order')
-      if (item.kind === 'finish') {
-        const receipt = await column.finish(item.body)
-        await this.#reply('receipt', encodeShardReceipt(receipt))
-        await this.#close()
-        return
-      }
-      const blocks = [item]
-      for (let next = this.#items[0]; next?.kind === 'block' && blocks.length < STORE_TOGETHER; next = this.#items[0]) {
-        blocks.push(next)
-        this.#items.shift()
-      }
-      try {
-        await column.store(blocks.map(({ block }) => block))
-      } finally {
-        for (const { buffer } of blocks) this.#release(buffer)
-      }
-      stored += blocks.length
-      await this.#send(encodeStored(stored))
-    }
-  }
-
-  #listen(): void {
-    const stream = this.#stream
-    const onMessage = (event: StreamMessageEvent): void => {
-      if (this.#failure !== undefined) return
-      this.#heardMs = performance.now()
-      try {
-        for (const piece of piecesOf(event.data)) this.#reader.push(piece)
-      } catch (error) {
-        this.#fail(error)
-      }
-      this.#pauseIfFull()
-    }
-    stream.addEventListener('message', onMessage)
-    stream.addEventListener('remoteCloseWrite', () => this.#end())
-    stream.addEventListener('close', (event) => this.#fail(event.error ?? new Error('the stream was closed')))
-    if (stream.remoteWriteStatus === 'closed' && stream.readBufferLength === 0) this.#end()
-  }
-
-  #onFrame(kind: PushKind, head: Uint8Array, bytes: number): void {
-    if (kind === 'reserve' || kind === 'finish') {
-      this.#push({ kind, body: head })
-      return
-    }
-    const { pool } = this.#deps
-    const isPooled = bytes >= limits.BLOCK_POOLED_BYTES_MIN && bytes <= pool.bufferBytes
-    const buffer = isPooled ? pool.take() : new Uint8Array(bytes)
-    this.#incoming = { kind, head, buffer }
-    this.#bytes = bytes
-    this.#filled = 0
-    this.#hold(buffer.length)
-  }
-
-  #onPart(part: Uint8Array): void {
-    this.#incoming?.buffer.set(part, this.#filled)
-    this.#filled += part.length
-  }
-
-  #onEnd(): void {
-    const incoming = this.#incoming
-    if (incoming === undefined) return
-    this.#incoming = undefined
-    const { buffer, head, kind } = incoming
-    const bytes = buffer.subarray(0, this.#bytes)
-    const block: ReceivedBlock =
-      kind === 'shard' ? { kind, ...readShardHead(head), bytes } : { kind: 'copy', digest: head, bytes }
-    this.#push({ kind: 'block', block, buffer })
-  }
-
-  #push(item: Item): void {
-    this.#items.push(item)
-    this.#notify()
-  }
-
-  /** The next item; `undefined` where the sender says no more. */
-  async #next(): Promise<Item | undefined> {
-    for (;;) {
-      if (this.#failure !== undefined) throw this.#failure
-      const item = this.#items.shift()
-      if (item !== undefined) return item
-      if (this.#isEnded) return undefined
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve
-      })
-    }
-  }
-
-  #hold(bytes: number): void {
-    this.#heldBytes += bytes
-    this.#deps.onHeld(bytes)
-  }
-
-  #release(buffer: Uint8Array): void {
-    const { pool } = this.#deps
-    if (buffer.length === pool.bufferBytes) pool.give(buffer)
-    this.#hold(-buffer.length)
-    this.mayGoOn()
-  }
-
-  #isOverFull(): boolean {
-    return this.#heldBytes >= limits.SHARD_STREAM_BYTES_HELD || !this.#deps.mayRead()
-  }
-
-  #pauseIfFull(): void {
-    if (this.#isPaused || this.#failure !== undefined || isClosed(this.#stream) || !this.#isOverFull()) return
-    if (this.#stream.readStatus !== 'readable') return
-    this.#isPaused = true
-    this.#stream.pause()
-  }
-
-  #checkSilence(): void {
-    const waits = this.#items.length > 0 || this.#isPaused || this.#heldBytes > 0
-    if (waits || performance.now() - this.#heardMs < limits.SHARD_SENDER_SILENT_MS) return
-    this.abort(new Error('the sender fell silent'))
-  }
-
-  async #reply(kind: ReplyKind, body: Uint8Array): Promise<void> {
-    await this.#send(encodeReplyHead(kind, body.length), body)
-  }
-
-  async #send(...parts: Uint8Array[]): Promise<void> {
-    if (this.#failure !== undefined) throw this.#failure
-    this.#stream.send(new Uint8ArrayList(...parts))
-    if (this.#stream.writableNeedsDrain) await flushed(this.#stream, limits.BLOCK_SERVER_STALL_MS)
-  }
-
-  /** Tells the sender what is wrong, where there is someone to tell. */
-  async #refuse(error: unknown): Promise<void> {
-    if (isClosed(this.#stream) || this.#failure !== undefined) throw error
-    const fault = faultOf(error)
-    if (fault === undefined) {
-      if (this.#isEnded) throw error
-      await this.#reply('refused', encodeRefused({ code: 'INTERNAL' }))
-      throw error
-    }
-    await this.#reply('refused', encodeRefused(receiptFault(fault)))
-    await this.#close()
-  }
-
-  /** Says that no more will be said; a sender that goes on regardless is cut off. */
-  async #close(): Promise<void> {
-    const stream = this.#stream
-    await flushed(stream, limits.BLOCK_SERVER_STALL_MS)
-    await stream.close({ signal: AbortSignal.timeout(limits.BLOCK_SERVER_STALL_MS) })
-    const timer = setTimeout(() => stream.abort(new Error('the sender went on')), limits.SHARD_RESERVE_TIMEOUT_MS)
-    timer.unref()
-    stream.addEventListener('close', () => clearTimeout(timer))
-  }
-
-  #end(): void {
-    this.#isEnded = true
-    this.#notify()
-  }
-
-  #fail(error: unknown): void {
-    this.#failure ??= error instanceof Error ? error : new Error(String(error))
-    this.#notify()
-  }
-
-  #notify(): void {
-    this.#wake?.()
-    this.#wake = undefined
-  }
-
-  /** Lets go of what is not stored. */
-  #drop(): void {
-    this.#isEnded = true
-    this.#failure ??= new Error('the column is done')
-    for (const item of this.#items.splice(0)) if (item.kind === 'block') this.#release(item.buffer)
-    if (this.#incoming !== undefined) this.#release(this.#incoming.buffer)
-    this.#incoming = undefined
-  }
-}
-
-function malformed(field: 'order'): ShardFrameError {
-  return new ShardFrameError({ code: 'SHARD_FRAME_MALFORMED', field })
 }

@@ -1,4 +1,5 @@
 // Two real hosts over TCP and a real block store; the ledger's part (who is assigned, what time it is) is given by the test.
+import type { Stream } from '@libp2p/interface'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -6,14 +7,25 @@ import { CID } from 'multiformats/cid'
 import { equals } from 'uint8arrays/equals'
 import { describe, expect, test, vi } from 'vitest'
 import type { ChainId } from '../../../src/core/ids.ts'
-import { SEGMENT_BYTES, SHARD_EXPIRY_MS_MAX, STAGED_GRACE_MS } from '../../../src/core/limits.ts'
+import {
+  BLOCK_BYTES_MAX,
+  EXTENT_MAP_BYTES_MAX,
+  SEGMENT_BYTES,
+  SHARD_EXPIRY_MS_MAX,
+  SHARD_PEER_BYTES_HELD_MAX,
+  SHARD_PEER_STREAMS_MAX,
+  STAGED_GRACE_MS,
+} from '../../../src/core/limits.ts'
 import { DAG_CBOR, DAG_PB, digestCid, sha256 } from '../../../src/crypto/hash.ts'
 import { softwareSigner } from '../../../src/crypto/signatures.ts'
 import { verifyReceipt } from '../../../src/domain/shard-receipt.ts'
 import type { PeerIdText } from '../../../src/ledger/fields.ts'
-import { hasBit, type Reserve } from '../../../src/p2p/shard-messages.ts'
+import { SHARDS_PROTOCOL } from '../../../src/p2p/protocols.ts'
+import { type ReplyKind, ReplyReader, encodeCopyHead, encodePushHead } from '../../../src/p2p/shard-frames.ts'
+import { decodeRefused, encodeReserve, hasBit, type Reserve } from '../../../src/p2p/shard-messages.ts'
 import { ShardPush, ShardPushError } from '../../../src/p2p/shard-push.ts'
-import { ShardServer } from '../../../src/p2p/shard-server.ts'
+import { type ColumnTaker, type ReservedColumn, ShardServer } from '../../../src/p2p/shard-server.ts'
+import { piecesOf } from '../../../src/p2p/stream-flow.ts'
 import { ShardHolder } from '../../../src/peer/shard-holder.ts'
 import { StagedColumns } from '../../../src/peer/staged-columns.ts'
 import { auditRoot } from '../../../src/shards/audit-tree.ts'
@@ -21,7 +33,7 @@ import { encodeParity } from '../../../src/shards/erasure.ts'
 import { ExtentMap, encodeExtentMap, extentFacts } from '../../../src/shards/extent-map.ts'
 import { BlockStore } from '../../../src/store/block-store.ts'
 import { MemoryStore } from '../../../src/store/memory-store.ts'
-import { membersOf, seedOf, startPeer } from '../p2p/test-peer.ts'
+import { membersOf, seedOf, startPeer, type TestPeer } from '../p2p/test-peer.ts'
 
 const CHAIN = digestCid(DAG_CBOR, sha256(new Uint8Array([1]))).toString() as ChainId
 const NOW_MS = 1_800_000_000_000
@@ -70,9 +82,9 @@ function extentOf(seed: number, segments: number): Extent {
   return { map, blocks, copies }
 }
 
-async function startNetwork(options: { capacityBytes?: number } = {}) {
+async function startNetwork(options: { capacityBytes?: number; senderSilentMs?: number } = {}) {
   const folder = await mkdtemp(join(tmpdir(), 'apotheca-shards-'))
-  const members = await membersOf('sender', 'holder')
+  const members = await membersOf('sender', 'holder', 'mallory')
   const sender = await startPeer('sender', members)
   const holder = await startPeer('holder', members)
   await sender.host.dial(holder.host.getMultiaddrs())
@@ -94,9 +106,10 @@ async function startNetwork(options: { capacityBytes?: number } = {}) {
     assigned: async () => assigned as PeerIdText[],
     claim: () => undefined,
   })
-  const server = new ShardServer({ host: holder.host, taker, log })
+  const server = new ShardServer({ host: holder.host, taker, log }, options)
   await server.start()
   return {
+    members,
     sender,
     holder,
     store,
@@ -148,7 +161,189 @@ async function refusalOf(run: Promise<unknown>): Promise<Record<string, unknown>
   throw new Error('nothing was refused')
 }
 
+/** A stream on which a test says what it likes. */
+interface RawPush {
+  readonly stream: Stream
+  /** By `kind`, in their order. */
+  readonly replies: { readonly kind: ReplyKind; readonly body: Uint8Array }[]
+}
+
+/** @param count - opened over one new connection. */
+async function rawPushes(from: TestPeer, network: Network, count: number): Promise<RawPush[]> {
+  const [address] = network.holder.host.getMultiaddrs()
+  if (address === undefined) throw new Error('it does not listen')
+  const connection = await from.host.dial(address, { force: true })
+  const streams = Array.from({ length: count }, async (): Promise<RawPush> => {
+    const stream = await connection.newStream(SHARDS_PROTOCOL)
+    const replies: RawPush['replies'] = []
+    const reader = new ReplyReader((kind, body) => void replies.push({ kind, body }))
+    stream.addEventListener('message', ({ data }) => {
+      for (const piece of piecesOf(data)) reader.push(piece)
+    })
+    return { stream, replies }
+  })
+  return Promise.all(streams)
+}
+
+function sendReserve({ stream }: RawPush, reserve: Reserve): void {
+  const body = encodeReserve(reserve)
+  stream.send(Buffer.concat([encodePushHead('reserve', body.length), body]))
+}
+
+const faultsLogged = ({ holder }: Network): unknown[] =>
+  holder.log.lines.map(({ fields }) => (fields as { fault?: unknown }).fault)
+
 describe('/apotheca/shards/1', () => {
+  test('a member that begins frames and does not end them, over several connections, takes a quarter, and loses it', async () => {
+    const senderSilentMs = 1_500
+    await using network = await startNetwork({ senderSilentMs })
+    await using mallory = await startPeer('mallory', network.members)
+    const hoarded = extentOf(8, 2)
+    const pushes = [...(await rawPushes(mallory, network, 12)), ...(await rawPushes(mallory, network, 12))]
+    for (const push of pushes) sendReserve(push, reserveOf(hoarded, 0, { bytes: 0 }))
+    await vi.waitFor(() => expect(pushes.every(({ replies }) => replies.length === 1)).toBe(true), { timeout: 10_000 })
+    const taken = pushes.filter(({ replies }) => replies[0]?.kind === 'accepted')
+    expect(taken).toHaveLength(SHARD_PEER_STREAMS_MAX)
+    const refused = pushes.find(({ replies }) => replies[0]?.kind === 'refused')?.replies[0]
+    expect(decodeRefused(refused?.body ?? new Uint8Array())).toEqual({
+      code: 'SHARD_STREAMS_TOO_MANY',
+      streamsMax: SHARD_PEER_STREAMS_MAX,
+    })
+    const head = encodeCopyHead({ digest: new Uint8Array(32), bytes: BLOCK_BYTES_MAX })
+    for (const { stream } of taken) stream.send(head.slice())
+    await vi.waitFor(() => expect(network.server.stats().heldBytes).toBeGreaterThanOrEqual(SHARD_PEER_BYTES_HELD_MAX))
+    // A byte now and then is no excuse.
+    const trickle = setInterval(() => {
+      for (const { stream } of taken) if (stream.writeStatus === 'writable') stream.send(new Uint8Array(1))
+    }, 50)
+    try {
+      const extent = extentOf(9, 7)
+      await Promise.all(
+        [0, 1, 2].map(async (column) => {
+          const push = await open(network, reserveOf(extent, column))
+          expect(await pushColumn(push, extent, column)).not.toContain(false)
+          expect((await push.finish(encodeExtentMap(extent.map).bytes, signal)).column).toBe(column)
+        }),
+      )
+      expect(network.server.stats().heldBytes).toBeLessThan(SHARD_PEER_BYTES_HELD_MAX + 2 * BLOCK_BYTES_MAX)
+      await vi.waitFor(() => expect(network.server.stats()).toEqual({ streams: 0, heldBytes: 0 }), { timeout: 20_000 })
+    } finally {
+      clearInterval(trickle)
+    }
+    expect(faultsLogged(network)).toContainEqual({ code: 'SHARD_SENDER_SILENT', silentMs: senderSilentMs })
+  }, 60_000)
+
+  test.each(['finish', 'reserve'] as const)(
+    'a frame after the last one, or a second %s, ends the stream',
+    async (kind) => {
+      await using network = await startNetwork()
+      await using mallory = await startPeer('mallory', network.members)
+      const extent = extentOf(10, 2)
+      const [push] = await rawPushes(mallory, network, 1)
+      if (push === undefined) throw new Error('no stream')
+      sendReserve(push, reserveOf(extent, 0))
+      await vi.waitFor(() => expect(push.replies.map((one) => one.kind)).toEqual(['accepted']))
+      const frame = Buffer.concat([encodePushHead(kind, EXTENT_MAP_BYTES_MAX), new Uint8Array(EXTENT_MAP_BYTES_MAX)])
+      // The first finish is a frame that is due; its map is none, and is refused when it has been read.
+      for (let times = 0; times < 8; times++) push.stream.send(frame)
+      let heldBytes = 0
+      await vi.waitFor(
+        () => {
+          heldBytes = Math.max(heldBytes, network.server.stats().heldBytes)
+          expect(push.stream.status).not.toBe('open')
+          expect(network.server.stats()).toEqual({ streams: 0, heldBytes: 0 })
+        },
+        { interval: 1, timeout: 10_000 },
+      )
+      expect(heldBytes).toBeLessThan(2 * EXTENT_MAP_BYTES_MAX)
+    },
+  )
+
+  test('frames of every size come whole and in order from many streams of a sender whose holder has a slow disk', async () => {
+    const members = await membersOf('sender', 'holder')
+    await using holder = await startPeer('holder', members)
+    await using sender = await startPeer('sender', members)
+    await sender.host.dial(holder.host.getMultiaddrs())
+    const came = new Map<number, Uint8Array[]>()
+    let heldBytes = 0
+    const taker: ColumnTaker = {
+      reserve: async ({ column }) => ({
+        held: new Uint8Array(),
+        store: async (blocks) => {
+          heldBytes = Math.max(heldBytes, server.stats().heldBytes)
+          // Until nothing more comes in: everything that may begin has begun.
+          const before = server.stats().heldBytes
+          for (let turn = 0; turn < 3 || server.stats().heldBytes > before + turn * SEGMENT_BYTES; turn++) {
+            await new Promise((resolve) => setImmediate(resolve))
+          }
+          for (const { bytes, digest } of blocks) expect(equals(sha256(bytes), digest)).toBe(true)
+          came.set(column, [...(came.get(column) ?? []), ...blocks.map(({ digest }) => digest.slice())])
+        },
+        finish: async () => ({ column, expiresMs: 1, signature: new Uint8Array(64) }),
+        end: () => undefined,
+      }),
+    }
+    const server = new ShardServer({ host: holder.host, taker, log: holder.log })
+    await server.start()
+    const sizes = [0, 1, 37, 5_000, 70_000, SEGMENT_BYTES - 1, SEGMENT_BYTES, SEGMENT_BYTES + 1, BLOCK_BYTES_MAX]
+    const extent = extentOf(12, 2)
+    await Promise.all(
+      [0, 1, 2, 3, 4, 5, 6, 7].map(async (column) => {
+        const reserve = reserveOf(extent, 0, { column })
+        const push = await ShardPush.open(sender.host, holder.host.peerId, reserve, signal)
+        const blocks = Array.from({ length: 27 }, (_, at) => new Uint8Array(sizes[(at * 5) % 9] ?? 0).fill(at + column))
+        const digests = blocks.map((bytes) => sha256(bytes))
+        const stored = blocks.map((bytes, at) =>
+          push.push({ kind: 'copy', digest: digests[at] ?? new Uint8Array(), bytes }),
+        )
+        expect(await Promise.all(stored)).not.toContain(false)
+        expect((await push.finish(new Uint8Array(), signal)).column).toBe(column)
+        expect(came.get(column)).toEqual(digests)
+      }),
+    )
+    expect(heldBytes).toBeGreaterThan(3 * SEGMENT_BYTES)
+    expect(heldBytes).toBeLessThan(SHARD_PEER_BYTES_HELD_MAX + BLOCK_BYTES_MAX + SEGMENT_BYTES)
+    expect(holder.log.lines).toEqual([])
+    await server.stop()
+  }, 60_000)
+
+  test('what a sender says before its column is accepted waits, and what follows a finish is not kept while that is worked on', async () => {
+    const members = await membersOf('holder', 'mallory')
+    await using holder = await startPeer('holder', members)
+    await using mallory = await startPeer('mallory', members)
+    const accept = Promise.withResolvers<void>()
+    const finish = Promise.withResolvers<never>()
+    const column: ReservedColumn = {
+      held: new Uint8Array(),
+      store: async () => undefined,
+      finish: async () => finish.promise,
+      end: () => undefined,
+    }
+    const taker = { reserve: async () => accept.promise.then(() => column) }
+    const server = new ShardServer({ host: holder.host, taker, log: holder.log })
+    await server.start()
+    const network = { holder, server } as Network
+    const [push] = await rawPushes(mallory, network, 1)
+    if (push === undefined) throw new Error('no stream')
+    sendReserve(push, reserveOf(extentOf(11, 2), 0))
+    const bytes = new Uint8Array(BLOCK_BYTES_MAX / 8)
+    const copy = Buffer.concat([encodeCopyHead({ digest: new Uint8Array(32), bytes: bytes.length }), bytes])
+    push.stream.send(copy)
+    await vi.waitFor(() => expect(server.stats().heldBytes).toBeGreaterThan(0))
+    expect(server.stats().heldBytes).toBeLessThan(bytes.length)
+    accept.resolve()
+    await vi.waitFor(() => expect(push.replies.map(({ kind }) => kind)).toEqual(['accepted', 'stored']))
+    const map = Buffer.concat([encodePushHead('finish', EXTENT_MAP_BYTES_MAX), new Uint8Array(EXTENT_MAP_BYTES_MAX)])
+    for (let times = 0; times < 8; times++) push.stream.send(map)
+    // At once, though the first finish is still worked on.
+    await vi.waitFor(() => expect(push.stream.status).toBe('reset'), { timeout: 10_000 })
+    expect(server.stats().heldBytes).toBeLessThan(EXTENT_MAP_BYTES_MAX + BLOCK_BYTES_MAX / 8)
+    finish.reject(new Error('it is given up'))
+    await vi.waitFor(() => expect(server.stats()).toEqual({ streams: 0, heldBytes: 0 }))
+    expect(holder.log.lines.map(({ message }) => message)).toContain('a shard stream was ended')
+    await server.stop()
+  })
+
   test('a column that was pushed is on the disk, and its receipt verifies for what the map says', async () => {
     await using network = await startNetwork()
     const extent = extentOf(1, 7)
