@@ -29,6 +29,8 @@ const reserve = object({
   column,
   /** Of the column's shards together, at most. */
   bytes: integer(0, EXTENT_SEGMENTS * SEGMENT_BYTES),
+  /** Of the extent's copies together, at most, where there is no map to say it. @default none is sent */
+  copyBytes: optional(integer(0, EXTENT_COPIES_MAX * SEGMENT_BYTES)),
   /** Block time until which the receipt is to hold. */
   expiresMs: timeMs,
   /** The extent map, where the sender knows it: then the answer says which blocks are there already. */

@@ -130,7 +130,9 @@ class ExtentWrite {
       index: part.index,
       code: { data: code.data, parity: code.parity },
       expiresMs: this.#expiresMs,
-      ...(known === undefined ? {} : { map: encodeExtentMap(known).bytes }),
+      ...(known === undefined
+        ? { copyBytes: part.copies.reduce((sum, copy) => sum + copy.bytes, 0) }
+        : { map: encodeExtentMap(known).bytes }),
     }
     await this.#columns.open(async (to, column) => {
       const reserve = { ...fields, column, bytes: bytes[column] ?? 0 }

@@ -43,6 +43,7 @@ export type PeerFault =
   | { code: 'SHARD_ALTERED'; column: number; stripe: number }
   | { code: 'SHARD_ORDER'; stripe: number; after: number }
   | { code: 'SHARD_OVERRUN'; bytes: number; reservedBytes: number }
+  | { code: 'SHARD_COPIES_TOO_MANY'; copiesMax: number }
   | { code: 'SHARD_COLUMN_INCOMPLETE'; column: number; stripe: number }
   | { code: 'SHARD_COPY_MISSING'; digest: string }
   | { code: 'SHARD_RECEIPT_WRONG'; column: number }
@@ -237,7 +238,13 @@ export const peerFaults = {
     exit: EXIT.usage,
   },
   SHARD_OVERRUN: {
-    says: 'The column has at least {bytes} bytes; room for {reservedBytes} was reserved.',
+    says: 'The column, or what every holder keeps whole beside it, has at least {bytes} bytes; room for {reservedBytes} was reserved.',
+    todo: 'The sender is at fault: report it, with the versions of both peers.',
+    http: 413,
+    exit: EXIT.usage,
+  },
+  SHARD_COPIES_TOO_MANY: {
+    says: 'More than {copiesMax} blocks came that every holder of the extent keeps whole.',
     todo: 'The sender is at fault: report it, with the versions of both peers.',
     http: 413,
     exit: EXIT.usage,

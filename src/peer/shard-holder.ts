@@ -10,7 +10,7 @@
 import type { CID } from 'multiformats/cid'
 import { equals } from 'uint8arrays/equals'
 import { toString } from 'uint8arrays/to-string'
-import { SHARD_EXPIRY_MS_MAX, SHARD_EXPIRY_MS_MIN } from '../core/limits.ts'
+import { EXTENT_COPIES_MAX, SHARD_EXPIRY_MS_MAX, SHARD_EXPIRY_MS_MIN } from '../core/limits.ts'
 import type { Signer } from '../core/ports.ts'
 import { sha256 } from '../crypto/hash.ts'
 import { type ShardReceipt, signReceipt } from '../domain/shard-receipt.ts'
@@ -70,9 +70,7 @@ export class ShardHolder implements ColumnTaker {
     await this.#checkAssigned(request)
     const map = request.map === undefined ? undefined : decodeExtentMap(request.map)
     if (map !== undefined) checkMapOf(map, request)
-    const shards = map?.shardsOfColumn(column)
-    const held = shards?.map((shard) => store.size(shard.digest) === shard.bytes) ?? []
-    const missingBytes = shards?.reduce((sum, shard, at) => sum + (held[at] === true ? 0 : shard.bytes), 0) ?? bytes
+    const { held, missingBytes } = whatIsHere(store, request, map)
     // Before the check: a reservation that is looked at meanwhile counts this one.
     this.#reservedBytes += missingBytes
     let leftBytes = missingBytes
@@ -89,8 +87,7 @@ export class ShardHolder implements ColumnTaker {
       use(missingBytes)
       throw error
     }
-    const copies = map?.fields.copies.map(({ cid, bytes: of }) => store.size(cid.multihash.digest) === of) ?? []
-    return new HeldColumn(this.#deps, request, { map, held: bitsOf([...held, ...copies]), use })
+    return new HeldColumn(this.#deps, request, { map, held: bitsOf(held), use })
   }
 
   async #checkAssigned({ code, column, index, manifest }: Reserve): Promise<void> {
@@ -112,6 +109,9 @@ class HeldColumn implements ReservedColumn {
   readonly #deps: ShardHolderDeps
   readonly #request: Reserve
   readonly #map: ExtentMap | undefined
+  /** By stripe, where the map is known: nothing else is taken. */
+  readonly #expected: ReadonlyMap<number, Shard> | undefined
+  readonly #copies: CopyAllowance
   readonly #use: (bytes: number) => void
   readonly #shards = new Map<number, Received>()
   #lastStripe = -1
@@ -125,17 +125,23 @@ class HeldColumn implements ReservedColumn {
     this.#deps = deps
     this.#request = request
     this.#map = known.map
+    const shards = known.map?.shardsOfColumn(request.column)
+    this.#expected = shards === undefined ? undefined : new Map(shards.map((shard) => [shard.stripe, shard]))
+    this.#copies = new CopyAllowance(known.map, request.copyBytes ?? 0)
     this.held = known.held
     this.#use = known.use
   }
 
-  /** @throws {PeerError} `SHARD_ALTERED`, `SHARD_ORDER`, `SHARD_OVERRUN`; faults of the store */
+  /**
+   * @throws {PeerError} `SHARD_ALTERED`, `SHARD_ORDER`, `SHARD_OVERRUN`, `SHARD_COPIES_TOO_MANY`, `SHARD_MAP_DIFFERS` for what a map
+   *   that is known doesn't list; faults of the store
+   */
   async store(blocks: readonly ReceivedBlock[]): Promise<void> {
     for (const block of blocks) this.#check(block)
     const { claim, store } = this.#deps
     claim(blocks.map(({ digest }) => digest))
     await store.write(blocks.map(({ bytes, digest }) => ({ digest, parts: [bytes] })))
-    this.#use(blocks.reduce((sum, { bytes, kind }) => sum + (kind === 'shard' ? bytes.length : 0), 0))
+    this.#use(blocks.reduce((sum, { bytes }) => sum + bytes.length, 0))
   }
 
   /**
@@ -151,6 +157,7 @@ class HeldColumn implements ReservedColumn {
     for (const shard of shards) await this.#checkShard(shard)
     const extra = [...this.#shards.keys()].find((stripe) => !shards.some((shard) => shard.stripe === stripe))
     if (extra !== undefined) throw new PeerError({ code: 'SHARD_MAP_DIFFERS', field: `stripe ${extra}` })
+    this.#copies.checkListed(map)
     const block = encodeExtentMap(map)
     const copies = map.fields.copies.map(({ cid }) => cid.multihash.digest)
     this.#deps.claim([block.cid.multihash.digest, ...shards.map(({ digest }) => digest), ...copies])
@@ -171,7 +178,10 @@ class HeldColumn implements ReservedColumn {
     if (!equals(sha256(block.bytes), block.digest)) {
       throw new PeerError({ code: 'SHARD_ALTERED', column, stripe: block.kind === 'shard' ? block.stripe : -1 })
     }
-    if (block.kind === 'copy') return
+    if (block.kind === 'copy') {
+      this.#copies.take(block)
+      return
+    }
     const { audit, bytes, digest, stripe } = block
     if (!equals(auditRoot(bytes), audit)) throw new PeerError({ code: 'SHARD_ALTERED', column, stripe })
     if (stripe <= this.#lastStripe) throw new PeerError({ code: 'SHARD_ORDER', stripe, after: this.#lastStripe })
@@ -180,15 +190,16 @@ class HeldColumn implements ReservedColumn {
     if (this.#bytes > this.#request.bytes) {
       throw new PeerError({ code: 'SHARD_OVERRUN', bytes: this.#bytes, reservedBytes: this.#request.bytes })
     }
-    this.#shards.set(stripe, { digest, audit, bytes: bytes.length })
+    const received = { digest, audit, bytes: bytes.length }
+    if (this.#expected !== undefined) checkAgrees(received, stripe, this.#expected.get(stripe))
+    this.#shards.set(stripe, received)
   }
 
   /** That a shard of the map is what came, or what was here before. */
-  async #checkShard({ audit, bytes, digest, stripe }: Shard): Promise<void> {
-    const received = this.#shards.get(stripe) ?? (await this.#readHeld(digest))
-    if (received === undefined) throw this.#incomplete(stripe)
-    const agrees = equals(received.digest, digest) && received.bytes === bytes && equals(received.audit, audit)
-    if (!agrees) throw new PeerError({ code: 'SHARD_MAP_DIFFERS', field: `stripe ${stripe}` })
+  async #checkShard(shard: Shard): Promise<void> {
+    const received = this.#shards.get(shard.stripe) ?? (await this.#readHeld(shard.digest))
+    if (received === undefined) throw this.#incomplete(shard.stripe)
+    checkAgrees(received, shard.stripe, shard)
   }
 
   async #readHeld(digest: Uint8Array): Promise<Received | undefined> {
@@ -211,6 +222,76 @@ class HeldColumn implements ReservedColumn {
   #incomplete(stripe: number): PeerError {
     return new PeerError({ code: 'SHARD_COLUMN_INCOMPLETE', column: this.#request.column, stripe })
   }
+}
+
+/**
+ * How much may come of what every holder keeps whole: what the map lists, where it is known, else what was reserved. Else a sender
+ * that never finishes would fill the disk with blocks that nothing counts.
+ */
+class CopyAllowance {
+  readonly #listed: ReadonlySet<string> | undefined
+  readonly #bytesMax: number
+  readonly #countMax: number
+  readonly #taken: string[] = []
+  #bytes = 0
+
+  constructor(map: ExtentMap | undefined, reservedBytes: number) {
+    this.#listed = map === undefined ? undefined : copiesOf(map)
+    this.#bytesMax = map?.fields.copies.reduce((sum, { bytes }) => sum + bytes, 0) ?? reservedBytes
+    this.#countMax = map?.fields.copies.length ?? EXTENT_COPIES_MAX
+  }
+
+  /** @throws {PeerError} `SHARD_MAP_DIFFERS`, `SHARD_OVERRUN`, `SHARD_COPIES_TOO_MANY` */
+  take({ bytes, digest }: { readonly bytes: Uint8Array; readonly digest: Uint8Array }): void {
+    const name = toString(digest, 'base16')
+    if (this.#listed !== undefined) checkListed(name, this.#listed)
+    this.#bytes += bytes.length
+    if (this.#bytes > this.#bytesMax) {
+      throw new PeerError({ code: 'SHARD_OVERRUN', bytes: this.#bytes, reservedBytes: this.#bytesMax })
+    }
+    if (this.#taken.length >= this.#countMax) {
+      throw new PeerError({ code: 'SHARD_COPIES_TOO_MANY', copiesMax: this.#countMax })
+    }
+    this.#taken.push(name)
+  }
+
+  /** That nothing came but what the map lists. @throws {PeerError} `SHARD_MAP_DIFFERS` */
+  checkListed(map: ExtentMap): void {
+    const listed = copiesOf(map)
+    for (const name of this.#taken) checkListed(name, listed)
+  }
+}
+
+/** Digests of a map's copies, in hexadecimal. */
+function copiesOf(map: ExtentMap): ReadonlySet<string> {
+  return new Set(map.fields.copies.map(({ cid }) => toString(cid.multihash.digest, 'base16')))
+}
+
+function checkListed(name: string, listed: ReadonlySet<string>): void {
+  if (!listed.has(name)) throw new PeerError({ code: 'SHARD_MAP_DIFFERS', field: `copy ${name}` })
+}
+
+/** @param expected - of the map; `undefined`: it has none there */
+function checkAgrees({ audit, bytes, digest }: Received, stripe: number, expected: Shard | undefined): void {
+  const agrees =
+    expected !== undefined &&
+    equals(digest, expected.digest) &&
+    bytes === expected.bytes &&
+    equals(audit, expected.audit)
+  if (!agrees) throw new PeerError({ code: 'SHARD_MAP_DIFFERS', field: `stripe ${stripe}` })
+}
+
+/** Which shards of the column, and copies, are here, as far as the map is known; and the bytes of all that may come. */
+function whatIsHere(
+  store: Pick<Blocks, 'size'>,
+  { bytes, column, copyBytes }: Reserve,
+  map: ExtentMap | undefined,
+): { readonly held: boolean[]; readonly missingBytes: number } {
+  if (map === undefined) return { held: [], missingBytes: bytes + (copyBytes ?? 0) }
+  const copies = map.fields.copies.map(({ bytes: of, cid }) => ({ digest: cid.multihash.digest, bytes: of }))
+  const blocks = [...map.shardsOfColumn(column), ...copies]
+  const held = blocks.map((block) => store.size(block.digest) === block.bytes)
+  return { held, missingBytes: blocks.reduce((sum, block, at) => sum + (held[at] === true ? 0 : block.bytes), 0) }
 }
 
 function checkMapOf(map: ExtentMap, { code, index, manifest }: Reserve): void {

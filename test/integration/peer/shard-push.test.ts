@@ -9,6 +9,7 @@ import { describe, expect, test, vi } from 'vitest'
 import type { ChainId } from '../../../src/core/ids.ts'
 import {
   BLOCK_BYTES_MAX,
+  EXTENT_COPIES_MAX,
   EXTENT_MAP_BYTES_MAX,
   SEGMENT_BYTES,
   SHARD_EXPIRY_MS_MAX,
@@ -133,8 +134,9 @@ type Network = Awaited<ReturnType<typeof startNetwork>>
 function reserveOf({ map }: Extent, column: number, more: Partial<Reserve> = {}): Reserve {
   const { code, index, manifest } = map.fields
   const bytes = map.columnBytes()[column] ?? 0
+  const copyBytes = map.fields.copies.reduce((sum, copy) => sum + copy.bytes, 0)
   const expiresMs = NOW_MS + 3_600_000
-  return { chain: CID.parse(CHAIN), manifest, index, code, column, bytes, expiresMs, ...more }
+  return { chain: CID.parse(CHAIN), manifest, index, code, column, bytes, copyBytes, expiresMs, ...more }
 }
 
 function open(network: Network, reserve: Reserve): Promise<ShardPush> {
@@ -434,6 +436,60 @@ describe('/apotheca/shards/1', () => {
     await vi.waitFor(() => expect(network.server.stats()).toEqual({ streams: 0, heldBytes: 0 }), { timeout: 10_000 })
   })
 
+  test('copies beyond what was reserved, or that the map does not list, are refused', async () => {
+    await using network = await startNetwork({ capacityBytes: 70 * SEGMENT_BYTES })
+    const extent = extentOf(13, 4)
+    const copyOf = (size: number, fill: number): { kind: 'copy'; digest: Uint8Array; bytes: Uint8Array } => {
+      const bytes = new Uint8Array(size).fill(fill)
+      return { kind: 'copy', digest: sha256(bytes), bytes }
+    }
+    const none = await open(network, reserveOf(extent, 0, { bytes: 0, copyBytes: 0 }))
+    expect(await none.push(copyOf(1, 1))).toBe(false)
+    expect(none.loss?.refusal).toEqual({ code: 'SHARD_OVERRUN', bytes: 1, reservedBytes: 0 })
+
+    const some = await open(network, reserveOf(extent, 0, { bytes: 0, copyBytes: BLOCK_BYTES_MAX }))
+    expect(await some.push(copyOf(BLOCK_BYTES_MAX, 2))).toBe(true)
+    expect(await some.push(copyOf(BLOCK_BYTES_MAX, 3))).toBe(false)
+    expect(some.loss?.refusal).toMatchObject({ code: 'SHARD_OVERRUN', reservedBytes: BLOCK_BYTES_MAX })
+    expect(network.store.stats().bytes).toBeLessThan(BLOCK_BYTES_MAX + 1_000)
+    // Room for copies is set apart as that for shards is.
+    expect(
+      await refusalOf(open(network, reserveOf(extent, 0, { bytes: 0, copyBytes: 100 * SEGMENT_BYTES }))),
+    ).toMatchObject({ code: 'STORE_FULL', askedBytes: 100 * SEGMENT_BYTES })
+
+    const many = await open(network, reserveOf(extent, 0, { copyBytes: 0 }))
+    const pushed = Array.from({ length: EXTENT_COPIES_MAX + 1 }, async () => many.push(copyOf(0, 0)))
+    expect((await Promise.all(pushed)).at(-1)).toBe(false)
+    expect(many.loss?.refusal).toEqual({ code: 'SHARD_COPIES_TOO_MANY', copiesMax: EXTENT_COPIES_MAX })
+
+    const unlisted = copyOf(1, 4)
+    const field = `copy ${Buffer.from(unlisted.digest).toString('hex')}`
+    const late = await open(network, reserveOf(extent, 0, { copyBytes: 1_000 }))
+    await pushColumn(late, extent, 0)
+    expect(await late.push(unlisted)).toBe(true)
+    expect(await refusalOf(late.finish(encodeExtentMap(extent.map).bytes, signal))).toEqual({
+      code: 'SHARD_MAP_DIFFERS',
+      field,
+    })
+    const known = { map: encodeExtentMap(extent.map).bytes, copyBytes: 1_000 }
+    const early = await open(network, reserveOf(extent, 0, known))
+    expect(await early.push(unlisted)).toBe(false)
+    expect(early.loss?.refusal).toEqual({ code: 'SHARD_MAP_DIFFERS', field })
+  })
+
+  test('a shard that a known map does not list is refused when it comes', async () => {
+    await using network = await startNetwork()
+    const extent = extentOf(14, 4)
+    const other = extentOf(15, 4)
+    const push = await open(network, reserveOf(extent, 0, { map: encodeExtentMap(extent.map).bytes }))
+    const [shard] = other.map.shardsOfColumn(0)
+    if (shard === undefined) throw new Error('no shard')
+    const bytes = other.blocks.get(String(shard.digest)) ?? new Uint8Array()
+    expect(await push.push({ kind: 'shard', ...shard, bytes })).toBe(false)
+    expect(push.loss?.refusal).toEqual({ code: 'SHARD_MAP_DIFFERS', field: 'stripe 0' })
+    expect(network.store.has(shard.digest)).toBe(false)
+  })
+
   test('a map that names other shards than came, or lacks one, gets no receipt', async () => {
     await using network = await startNetwork()
     const extent = extentOf(5, 4)
@@ -470,7 +526,7 @@ describe('/apotheca/shards/1', () => {
         { code: 'SHARD_EXPIRY', latestMs: NOW_MS + SHARD_EXPIRY_MS_MAX },
       ],
       [
-        { bytes: 100 * SEGMENT_BYTES },
+        { bytes: 100 * SEGMENT_BYTES, copyBytes: 0 },
         { code: 'STORE_FULL', askedBytes: 100 * SEGMENT_BYTES, capacityBytes: 70 * SEGMENT_BYTES },
       ],
     ]
@@ -478,14 +534,16 @@ describe('/apotheca/shards/1', () => {
       expect(await refusalOf(open(network, reserveOf(extent, 0, more)))).toMatchObject(fault)
     }
     // Room that one reservation has is not given to the next.
-    const large = await open(network, reserveOf(extent, 0, { bytes: 60 * SEGMENT_BYTES }))
-    expect(await refusalOf(open(network, reserveOf(extent, 1, { bytes: 20 * SEGMENT_BYTES })))).toMatchObject({
+    const large = await open(network, reserveOf(extent, 0, { bytes: 60 * SEGMENT_BYTES, copyBytes: 0 }))
+    expect(
+      await refusalOf(open(network, reserveOf(extent, 1, { bytes: 20 * SEGMENT_BYTES, copyBytes: 0 }))),
+    ).toMatchObject({
       code: 'STORE_FULL',
       askedBytes: 80 * SEGMENT_BYTES,
     })
     large.close('not needed')
     await vi.waitFor(async () =>
-      (await open(network, reserveOf(extent, 1, { bytes: 20 * SEGMENT_BYTES }))).close('done'),
+      (await open(network, reserveOf(extent, 1, { bytes: 20 * SEGMENT_BYTES, copyBytes: 0 }))).close('done'),
     )
     network.assigned[0] = undefined
     expect(await refusalOf(open(network, reserveOf(extent, 0)))).toEqual({

@@ -69,7 +69,11 @@ export function shardDecoders(): readonly FuzzedDecoder[] {
     { name: 'ReplyReader', samples: [new Uint8Array(Buffer.concat(answers))], run: replies },
     {
       name: 'decodeReserve',
-      samples: [encodeReserve(reserve), encodeReserve({ ...reserve, map: new Uint8Array(40) })],
+      samples: [
+        encodeReserve(reserve),
+        encodeReserve({ ...reserve, map: new Uint8Array(40) }),
+        encodeReserve({ ...reserve, copyBytes: 9_000 }),
+      ],
       run: (bytes) => encodeReserve(decodeReserve(bytes)),
     },
     { name: 'decodeAccepted', samples: [accepted], run: (bytes) => encodeAccepted(decodeAccepted(bytes)) },
