@@ -408,6 +408,14 @@ export const SHARD_EXPIRY_MS_MIN = 60_000
 export const SHARD_EXPIRY_MS_MAX = 24 * 60 * 60 * 1_000
 /** Columns that one peer keeps staged: a day of a thousand objects an hour. Each is a record of 200 bytes, held in memory. */
 export const STAGED_COLUMNS_MAX = 65_536
+/** The same from one institution: a quarter. */
+export const STAGED_COLUMNS_OF_ONE_MAX = STAGED_COLUMNS_MAX / 4
+/** The part of a store that columns of one institution may fill before the ledger names them: its quota there says the rest. */
+export const STAGED_BYTES_OF_ONE_RATIO = 0.25
+/** That part is no less than this: what two objects that are placed at once bring at the most, twice. */
+export const STAGED_BYTES_OF_ONE_MIN = 4 * EXTENT_SEGMENTS * SEGMENT_BYTES
+/** What was begun and never finished counts for so long: by default, blocks that nobody names are removed after a week. */
+export const STAGED_UNFINISHED_MS = 8 * 24 * 60 * 60 * 1_000
 /** Beyond its expiry a staged column is kept for so long: a commit that was final just before is known by then. */
 export const STAGED_GRACE_MS = 60 * 60 * 1_000
 /** How often the collector looks whether it is time, beside every block: it must also let go of what it remembers on a chain that stands still. */

@@ -48,6 +48,7 @@ export type PeerFault =
   | { code: 'SHARD_COPY_MISSING'; digest: string }
   | { code: 'SHARD_RECEIPT_WRONG'; column: number }
   | { code: 'STAGED_TOO_MANY'; columnsMax: number }
+  | { code: 'STAGED_BYTES_TOO_MANY'; bytes: number; bytesMax: number }
   | { code: 'PLACEMENT_SEGMENT_MISSING' }
   | { code: 'PLACEMENT_NO_TABLE' }
   | { code: 'PLACEMENTS_TOO_MANY'; jobsMax: number }
@@ -304,8 +305,14 @@ export const peerFaults = {
     exit: EXIT.capacity,
   },
   STAGED_TOO_MANY: {
-    says: 'This peer already keeps {columnsMax} columns that the ledger does not name yet.',
+    says: 'This peer already keeps {columnsMax} columns that the ledger does not name yet, from that institution or in all.',
     todo: 'Nothing: those that are not named in time are given up, and the sender asks again.',
+    http: 503,
+    exit: EXIT.capacity,
+  },
+  STAGED_BYTES_TOO_MANY: {
+    says: 'With this column, {bytes} bytes of one institution would lie here that the ledger does not name; {bytesMax} may.',
+    todo: 'Nothing: what is not named in time is given up after some days, and the sender asks again. Look at whether the ledger goes on.',
     http: 503,
     exit: EXIT.capacity,
   },

@@ -7,13 +7,16 @@
  *
  * @see docs/spec/shard-push.md, docs/spec/shard-receipt.md
  */
+import type { PeerId } from '@libp2p/interface'
 import type { CID } from 'multiformats/cid'
 import { equals } from 'uint8arrays/equals'
 import { toString } from 'uint8arrays/to-string'
-import { EXTENT_COPIES_MAX, SHARD_EXPIRY_MS_MAX, SHARD_EXPIRY_MS_MIN } from '../core/limits.ts'
+import * as limits from '../core/limits.ts'
 import type { Signer } from '../core/ports.ts'
 import { sha256 } from '../crypto/hash.ts'
+import { getPeerInstitution } from '../domain/accounts.ts'
 import { type ShardReceipt, signReceipt } from '../domain/shard-receipt.ts'
+import { getExtent } from '../domain/storage-state.ts'
 import type { Chain } from '../ledger/chain.ts'
 import type { PeerIdText } from '../ledger/fields.ts'
 import type { ColumnTaker, ReceivedBlock, ReservedColumn } from '../p2p/shard-server.ts'
@@ -32,7 +35,7 @@ export type AssignedPeers = (
 ) => Promise<readonly (PeerIdText | undefined)[] | undefined>
 
 export interface ShardHolderDeps {
-  readonly chain: Pick<Chain, 'id' | 'head'>
+  readonly chain: Pick<Chain, 'id' | 'head' | 'reader'>
   readonly store: Blocks
   readonly staged: StagedColumns
   /** Of the peer's own (libp2p) key. */
@@ -47,29 +50,27 @@ export class ShardHolder implements ColumnTaker {
   readonly #deps: ShardHolderDeps
   /** Reserved and not yet written. */
   #reservedBytes = 0
+  /** By institution: the height of the ledger at which it was last asked which of its columns are named. */
+  readonly #askedAt = new Map<string, number>()
 
   constructor(deps: ShardHolderDeps) {
     this.#deps = deps
   }
 
   /**
-   * @throws {PeerError} `SHARD_WRONG_CHAIN`, `SHARD_EXPIRY`, `SHARD_NOT_ASSIGNED`, `SHARD_MAP_DIFFERS`, `STAGED_TOO_MANY`;
+   * @param from - who sends it; absent: this peer brings it here itself.
+   * @throws {PeerError} `SHARD_WRONG_CHAIN`, `SHARD_EXPIRY`, `SHARD_NOT_ASSIGNED`, `SHARD_MAP_DIFFERS`, `STAGED_TOO_MANY`,
+   *   `STAGED_BYTES_TOO_MANY`;
    *   {StoreError} `STORE_FULL` with its numbers; {CodecError}, {ExtentMapError} for a map that is none
    */
-  async reserve(request: Reserve): Promise<ReservedColumn> {
-    const { chain, staged, store } = this.#deps
-    const { bytes, column, expiresMs, index, manifest } = request
-    if (request.chain.toString() !== chain.id) {
-      throw new PeerError({ code: 'SHARD_WRONG_CHAIN', chain: request.chain.toString() })
-    }
-    const blockTimeMs = chain.head.timeMs
-    if (expiresMs < blockTimeMs + SHARD_EXPIRY_MS_MIN || expiresMs > blockTimeMs + SHARD_EXPIRY_MS_MAX) {
-      const [earliestMs, latestMs] = [blockTimeMs + SHARD_EXPIRY_MS_MIN, blockTimeMs + SHARD_EXPIRY_MS_MAX]
-      throw new PeerError({ code: 'SHARD_EXPIRY', expiresMs, earliestMs, latestMs })
-    }
+  async reserve(request: Reserve, from?: PeerId): Promise<ReservedColumn> {
+    const { staged, store } = this.#deps
+    const { column, expiresMs, index, manifest } = request
+    this.#checkTerms(request)
     await this.#checkAssigned(request)
     const map = request.map === undefined ? undefined : decodeExtentMap(request.map)
     if (map !== undefined) checkMapOf(map, request)
+    const account = await this.#accountOf(from)
     const { held, missingBytes } = whatIsHere(store, request, map)
     // Before the check: a reservation that is looked at meanwhile counts this one.
     this.#reservedBytes += missingBytes
@@ -79,15 +80,60 @@ export class ShardHolder implements ColumnTaker {
       leftBytes -= part
       this.#reservedBytes -= part
     }
+    const link = map === undefined ? {} : { map: encodeExtentMap(map).cid }
+    const of = { manifest, index, column, ...link }
+    const takenBytes = account.from === undefined ? 0 : missingBytes
     try {
       await store.checkRoom(this.#reservedBytes)
-      const link = map === undefined ? {} : { map: encodeExtentMap(map).cid }
-      await staged.note({ manifest, index, column, bytes, expiresMs, ...link })
+      if (account.from !== undefined) await this.#checkShare(account.from, missingBytes)
+      await staged.note({ ...of, ...sizesOf(request, map), expiresMs, ...account }, takenBytes)
     } catch (error) {
       use(missingBytes)
       throw error
     }
-    return new HeldColumn(this.#deps, request, { map, held: bitsOf(held), use })
+    const settle = (bytes: number): void => {
+      if (account.from !== undefined) staged.settle(of, { takenBytes, bytes })
+    }
+    return new HeldColumn(this.#deps, request, { map, held: bitsOf(held), use, settle, account })
+  }
+
+  #checkTerms({ chain: link, expiresMs }: Reserve): void {
+    const { chain } = this.#deps
+    if (link.toString() !== chain.id) throw new PeerError({ code: 'SHARD_WRONG_CHAIN', chain: link.toString() })
+    const earliestMs = chain.head.timeMs + limits.SHARD_EXPIRY_MS_MIN
+    const latestMs = chain.head.timeMs + limits.SHARD_EXPIRY_MS_MAX
+    if (expiresMs >= earliestMs && expiresMs <= latestMs) return
+    throw new PeerError({ code: 'SHARD_EXPIRY', expiresMs, earliestMs, latestMs })
+  }
+
+  async #accountOf(from: PeerId | undefined): Promise<Account> {
+    if (from === undefined) return {}
+    const peer = from.toString() as PeerIdText
+    return { from: (await getPeerInstitution(this.#deps.chain.reader, peer)) ?? peer }
+  }
+
+  /** That one institution doesn't fill the store with what the ledger never names. @throws {PeerError} `STAGED_BYTES_TOO_MANY` */
+  async #checkShare(from: string, moreBytes: number): Promise<void> {
+    const { staged, store } = this.#deps
+    const ratioBytes = store.stats().capacityBytes * limits.STAGED_BYTES_OF_ONE_RATIO
+    const bytesMax = Math.max(limits.STAGED_BYTES_OF_ONE_MIN, Math.floor(ratioBytes))
+    const isOver = (): boolean => staged.unnamed(from).bytes + moreBytes > bytesMax
+    if (isOver() || staged.unnamed(from).columns >= limits.STAGED_COLUMNS_OF_ONE_MAX) await this.#lookForNames(from)
+    if (!isOver()) return
+    const bytes = staged.unnamed(from).bytes + moreBytes
+    throw new PeerError({ code: 'STAGED_BYTES_TOO_MANY', bytes, bytesMax })
+  }
+
+  /** Asks the ledger which columns of an institution it names; once a block, since they may be many. */
+  async #lookForNames(from: string): Promise<void> {
+    const { chain, staged } = this.#deps
+    const { height } = chain.head
+    if (this.#askedAt.get(from) === height) return
+    this.#askedAt.set(from, height)
+    for (const column of staged.unnamedColumns(from)) {
+      const extent = await getExtent(chain.reader, column.manifest, column.index)
+      if (column.map !== undefined && extent?.map.equals(column.map) === true) staged.setNamed(column)
+    }
   }
 
   async #checkAssigned({ code, column, index, manifest }: Reserve): Promise<void> {
@@ -95,6 +141,21 @@ export class ShardHolder implements ColumnTaker {
     const peer = row?.[column]
     if (peer !== this.#deps.peer) throw new PeerError({ code: 'SHARD_NOT_ASSIGNED', column, peer: peer ?? 'nobody' })
   }
+}
+
+/** Empty: nobody's. */
+interface Account {
+  readonly from?: string
+}
+
+interface Known {
+  readonly map: ExtentMap | undefined
+  readonly held: Uint8Array
+  /** Of the room that was reserved. */
+  readonly use: (bytes: number) => void
+  /** Called once, with the bytes that were written and not here before. */
+  readonly settle: (bytes: number) => void
+  readonly account: Account
 }
 
 interface Received {
@@ -107,23 +168,25 @@ interface Received {
 class HeldColumn implements ReservedColumn {
   readonly held: Uint8Array
   readonly #deps: ShardHolderDeps
-  readonly #request: Reserve
+  readonly #request: Omit<Reserve, 'map'>
   readonly #map: ExtentMap | undefined
+  readonly #account: Account
   /** By stripe, where the map is known: nothing else is taken. */
   readonly #expected: ReadonlyMap<number, Shard> | undefined
   readonly #copies: CopyAllowance
   readonly #use: (bytes: number) => void
+  #settle: ((bytes: number) => void) | undefined
+  /** Not here before. */
+  #writtenBytes = 0
   readonly #shards = new Map<number, Received>()
   #lastStripe = -1
   #bytes = 0
 
-  constructor(
-    deps: ShardHolderDeps,
-    request: Reserve,
-    known: { readonly map: ExtentMap | undefined; readonly held: Uint8Array; readonly use: (bytes: number) => void },
-  ) {
+  constructor(deps: ShardHolderDeps, { map: _bytes, ...request }: Reserve, known: Known) {
     this.#deps = deps
     this.#request = request
+    this.#account = known.account
+    this.#settle = known.settle
     this.#map = known.map
     const shards = known.map?.shardsOfColumn(request.column)
     this.#expected = shards === undefined ? undefined : new Map(shards.map((shard) => [shard.stripe, shard]))
@@ -140,6 +203,7 @@ class HeldColumn implements ReservedColumn {
     for (const block of blocks) this.#check(block)
     const { claim, store } = this.#deps
     claim(blocks.map(({ digest }) => digest))
+    this.#writtenBytes += blocks.reduce((sum, { bytes, digest }) => sum + (store.has(digest) ? 0 : bytes.length), 0)
     await store.write(blocks.map(({ bytes, digest }) => ({ digest, parts: [bytes] })))
     this.#use(blocks.reduce((sum, { bytes }) => sum + bytes.length, 0))
   }
@@ -162,8 +226,9 @@ class HeldColumn implements ReservedColumn {
     const copies = map.fields.copies.map(({ cid }) => cid.multihash.digest)
     this.#deps.claim([block.cid.multihash.digest, ...shards.map(({ digest }) => digest), ...copies])
     await store.write([{ digest: block.cid.multihash.digest, parts: [block.bytes] }])
-    const columnBytes = shards.reduce((sum, shard) => sum + shard.bytes, 0)
-    await staged.note({ manifest, index, column, bytes: columnBytes, expiresMs, map: block.cid })
+    this.#settleOnce()
+    const sizes = sizesOf(this.#request, map)
+    await staged.note({ manifest, index, column, ...sizes, expiresMs, map: block.cid, ...this.#account })
     // Looked at again now that nobody may remove them any more: what was here before may have gone meanwhile.
     this.#checkHere(map, shards)
     return signReceipt(signer, chain.id, { extent: extentFacts(map, block.cid), column, expiresMs })
@@ -171,6 +236,12 @@ class HeldColumn implements ReservedColumn {
 
   end(): void {
     this.#use(Number.MAX_SAFE_INTEGER)
+    this.#settleOnce()
+  }
+
+  #settleOnce(): void {
+    this.#settle?.(this.#writtenBytes)
+    this.#settle = undefined
   }
 
   #check(block: ReceivedBlock): void {
@@ -238,7 +309,7 @@ class CopyAllowance {
   constructor(map: ExtentMap | undefined, reservedBytes: number) {
     this.#listed = map === undefined ? undefined : copiesOf(map)
     this.#bytesMax = map?.fields.copies.reduce((sum, { bytes }) => sum + bytes, 0) ?? reservedBytes
-    this.#countMax = map?.fields.copies.length ?? EXTENT_COPIES_MAX
+    this.#countMax = map?.fields.copies.length ?? limits.EXTENT_COPIES_MAX
   }
 
   /** @throws {PeerError} `SHARD_MAP_DIFFERS`, `SHARD_OVERRUN`, `SHARD_COPIES_TOO_MANY` */
@@ -294,7 +365,18 @@ function whatIsHere(
   return { held, missingBytes: blocks.reduce((sum, block, at) => sum + (held[at] === true ? 0 : block.bytes), 0) }
 }
 
-function checkMapOf(map: ExtentMap, { code, index, manifest }: Reserve): void {
+/** Of shards and copies, by the map where it is known. */
+function sizesOf(
+  { bytes, column, copyBytes = 0 }: Omit<Reserve, 'map'>,
+  map: ExtentMap | undefined,
+): { readonly bytes: number; readonly copyBytes: number } {
+  if (map === undefined) return { bytes, copyBytes }
+  const sum = (blocks: readonly { readonly bytes: number }[]): number =>
+    blocks.reduce((total, block) => total + block.bytes, 0)
+  return { bytes: sum(map.shardsOfColumn(column)), copyBytes: sum(map.fields.copies) }
+}
+
+function checkMapOf(map: ExtentMap, { code, index, manifest }: Omit<Reserve, 'map'>): void {
   const { fields } = map
   const agree = {
     manifest: fields.manifest.equals(manifest),

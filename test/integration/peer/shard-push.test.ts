@@ -15,6 +15,7 @@ import {
   SHARD_EXPIRY_MS_MAX,
   SHARD_PEER_BYTES_HELD_MAX,
   SHARD_PEER_STREAMS_MAX,
+  STAGED_BYTES_OF_ONE_MIN,
   STAGED_GRACE_MS,
 } from '../../../src/core/limits.ts'
 import { DAG_CBOR, DAG_PB, digestCid, sha256 } from '../../../src/crypto/hash.ts'
@@ -97,7 +98,8 @@ async function startNetwork(options: { capacityBytes?: number; senderSilentMs?: 
   const staged = await StagedColumns.open(state)
   const peer = holder.id as PeerIdText
   const assigned: (PeerIdText | undefined)[] = [peer, peer, peer]
-  const chain = { id: CHAIN, head: { timeMs: NOW_MS } }
+  // A ledger that knows nobody: what is staged counts by the sender's peer id.
+  const chain = { id: CHAIN, head: { timeMs: NOW_MS, height: 1 }, reader: { get: async () => undefined } }
   const taker = new ShardHolder({
     chain: chain as never,
     store,
@@ -475,6 +477,40 @@ describe('/apotheca/shards/1', () => {
     const early = await open(network, reserveOf(extent, 0, known))
     expect(await early.push(unlisted)).toBe(false)
     expect(early.loss?.refusal).toEqual({ code: 'SHARD_MAP_DIFFERS', field })
+  })
+
+  test('what one institution has staged is bounded; what it left unfinished counts with what was written of it', async () => {
+    await using network = await startNetwork({ capacityBytes: 4 * STAGED_BYTES_OF_ONE_MIN })
+    const extent = extentOf(16, 4)
+    const most = reserveOf(extent, 0, { bytes: 0, copyBytes: STAGED_BYTES_OF_ONE_MIN })
+    const first = await open(network, most)
+    expect(await refusalOf(open(network, reserveOf(extent, 1)))).toMatchObject({
+      code: 'STAGED_BYTES_TOO_MANY',
+      bytesMax: STAGED_BYTES_OF_ONE_MIN,
+    })
+    const bytes = new Uint8Array(SEGMENT_BYTES).fill(3)
+    const copy = { kind: 'copy', digest: sha256(bytes), bytes } as const
+    expect(await first.push(copy)).toBe(true)
+    first.close('the sender dies')
+    const unfinished = { columns: 1, bytes: SEGMENT_BYTES }
+    await vi.waitFor(() => expect(network.staged.unnamed(network.sender.id)).toEqual(unfinished))
+    expect(await refusalOf(open(network, most))).toMatchObject({ code: 'STAGED_BYTES_TOO_MANY' })
+
+    // The same bytes again lie here once; those of a column that is finished count with it.
+    const again = await open(network, reserveOf(extent, 0, { copyBytes: 2 * SEGMENT_BYTES }))
+    expect(await again.push(copy)).toBe(true)
+    again.close('the sender dies again')
+    await vi.waitFor(() => expect(network.staged.unnamed(network.sender.id)).toEqual(unfinished))
+    const push = await open(network, reserveOf(extent, 0))
+    await pushColumn(push, extent, 0)
+    await push.finish(encodeExtentMap(extent.map).bytes, signal)
+    const columnBytes = (extent.map.columnBytes()[0] ?? 0) + 4
+    expect(network.staged.unnamed(network.sender.id)).toEqual({ columns: 1, bytes: SEGMENT_BYTES + columnBytes })
+    const [record] = network.staged.list()
+    if (record === undefined) throw new Error('nothing is staged')
+    expect((await StagedColumns.open(network.state)).list()).toEqual([record])
+    network.staged.setNamed(record)
+    expect(network.staged.unnamed(network.sender.id)).toEqual({ columns: 0, bytes: SEGMENT_BYTES })
   })
 
   test('a shard that a known map does not list is refused when it comes', async () => {
