@@ -41,7 +41,7 @@ export interface ReplicaDeps {
   /** Gets final blocks from other peers. */
   readonly catchUp: () => void
   /** Transactions that another validator hands on; untrusted. */
-  readonly onTransactions: (envelopes: readonly Uint8Array[]) => void
+  readonly onTransactions: (envelopes: readonly Uint8Array[], from: InstitutionId) => void
   /** Two votes that prove a validator faulty, their signatures checked. */
   readonly onEvidence: (evidence: Evidence) => void
   /** Consensus can't go on: a failed write, or a bug. The process must end. */

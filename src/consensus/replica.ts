@@ -123,7 +123,7 @@ export class Replica {
       return
     }
     if (this.#state?.banned.includes(index) === true) return
-    if (message.type === 'transactions') this.#deps.onTransactions(message.envelopes)
+    if (message.type === 'transactions') this.#deps.onTransactions(message.envelopes, from)
     this.#happen({ type: 'message', from: index, message })
   }
 

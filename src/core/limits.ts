@@ -741,6 +741,14 @@ export const TRANSACTIONS_SHARED_MAX = 1_024
  * 300 a second, three are gathered where four take them in; a quarter of what passes between two blocks at the least.
  */
 export const TRANSACTIONS_SHARE_WINDOW_MS = 40
+/** Transactions of other peers that are decoded and verified between two looks at all else: some 3 ms. */
+export const TRANSACTIONS_PER_TURN = 32
+/** Handed on by one validator and not looked at yet: four messages, more than it takes in meanwhile; what is beyond comes again. */
+export const TRANSACTIONS_SHARED_WAITING_MAX = 4 * TRANSACTIONS_SHARED_MAX
+/** Their bytes, likewise. */
+export const TRANSACTIONS_SHARED_WAITING_BYTES_MAX = 4 * CONSENSUS_MESSAGE_BYTES_MAX
+/** No transactions are taken for so long from a validator that handed on what it can't have verified: one turn in an hour is nothing. */
+export const TRANSACTIONS_REFUSED_MS = 3_600_000
 /** What waits is handed on again no more often: a leader that missed it at first has it long before it leads again. */
 export const TRANSACTIONS_SHARE_AGAIN_MS = 2_000
 /** A validator asks for final blocks no more often, whatever it is told. */

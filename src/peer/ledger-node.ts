@@ -8,7 +8,7 @@
 import type { PeerId } from '@libp2p/interface'
 import { CodecError } from '../core/codec.ts'
 import { CodedError, faultOf } from '../core/coded-error.ts'
-import type { ChainId, TxId } from '../core/ids.ts'
+import type { ChainId, InstitutionId, TxId } from '../core/ids.ts'
 import {
   SYNC_BLOCKS_BYTES_MAX,
   SYNC_INTERVAL_MS,
@@ -17,7 +17,6 @@ import {
   TX_LARGE_BYTES_MAX,
 } from '../core/limits.ts'
 import type { Clock, Log } from '../core/ports.ts'
-import { leafHash } from '../crypto/merkle.ts'
 import type { BlockBytes } from '../ledger/block-bytes.ts'
 import type { AcceptedBlock } from '../ledger/block-tree.ts'
 import type { Chain } from '../ledger/chain.ts'
@@ -44,7 +43,9 @@ import { PeerError } from './faults.ts'
 import { HandOver } from './hand-over.ts'
 import type { MemberSet } from './member-set.ts'
 import { RecentReceipts } from './recent-receipts.ts'
+import { SharedTransactions } from './shared-transactions.ts'
 import { SnapshotService } from './snapshot-source.ts'
+import { TransactionTurns } from './transaction-turns.ts'
 import { decodeSyncRequest, decodeTxAnswer, encodeSyncAnswer, encodeTxAnswer } from './ledger-messages.ts'
 
 export interface LedgerNodeDeps extends Pick<CatchUpDeps, 'database' | 'onFailure' | 'tryOpen'> {
@@ -78,6 +79,8 @@ export class LedgerNode {
   readonly #recent = new RecentReceipts()
   /** Taken in lately: handed on together. */
   #toShare: Uint8Array[] = []
+  readonly #turns = new TransactionTurns()
+  readonly #shared: SharedTransactions
   readonly #snapshots: SnapshotService
   readonly #catchUp: CatchUp
   readonly #handOver: HandOver
@@ -88,11 +91,13 @@ export class LedgerNode {
 
   constructor(deps: LedgerNodeDeps, options: CatchUpOptions = {}) {
     this.#deps = deps
-    const { chain, database: store, host, log } = deps
+    const { chain, clock, database: store, host, log, mempool } = deps
+    const admit = async (tx: SignedTx): Promise<boolean> => this.#admitTx(tx)
+    this.#shared = new SharedTransactions({ turns: this.#turns, mempool, admit, clock, log })
     this.#snapshots = new SnapshotService({ chain, store, host, log }, options)
     this.#catchUp = new CatchUp({ ...deps, snapshots: this.#snapshots }, options)
     this.#handOver = new HandOver({
-      mempool: deps.mempool,
+      mempool,
       votes: () => this.#votes(),
       forward: async (envelope) => this.#forward(envelope),
       log,
@@ -127,7 +132,7 @@ export class LedgerNode {
     const { chain, host, log } = this.#deps
     this.#stopListening = chain.onBlock((block) => this.#onBlock(block))
     await handleRequests({ host, log }, SYNC_PROTOCOL, SYNC_LIMITS, async (bytes) => this.#answerSync(bytes))
-    await handleRequests({ host, log }, TX_PROTOCOL, TX_LIMITS, async (bytes) => this.#answerTx(bytes))
+    await handleRequests({ host, log }, TX_PROTOCOL, TX_LIMITS, async (bytes, from) => this.#answerTx(bytes, from))
     await this.#snapshots.start()
     this.#gossip.start()
     host.addEventListener('peer:identify', this.#onIdentify)
@@ -146,6 +151,7 @@ export class LedgerNode {
     const { host } = this.#deps
     host.removeEventListener('peer:identify', this.#onIdentify)
     await Promise.all([host.unhandle(SYNC_PROTOCOL), host.unhandle(TX_PROTOCOL)])
+    await this.#turns.stop()
     await this.#handOver.stop()
     await this.#catchUp.stop()
     await this.#snapshots.stop()
@@ -157,17 +163,8 @@ export class LedgerNode {
   }
 
   /** Transactions that another validator took in; untrusted. They are not handed on again. */
-  takeShared(envelopes: readonly Uint8Array[]): void {
-    for (const bytes of envelopes) {
-      // Where blocks are slow to come, validators hand on what waits again and again.
-      const leaf = leafHash(bytes)
-      if (this.#deps.mempool.byLeaf(leaf) !== undefined) continue
-      this.#takeOne(bytes, leaf).catch((error: unknown) => {
-        const fault = faultOf(error)
-        if (fault === undefined) this.#deps.log.error({ err: error }, 'a transaction from a validator was not taken')
-        else this.#deps.log.debug({ fault }, 'a transaction from a validator was not taken')
-      })
-    }
+  takeShared(from: InstitutionId, envelopes: readonly Uint8Array[]): void {
+    this.#shared.take(from, envelopes)
   }
 
   /**
@@ -274,13 +271,15 @@ export class LedgerNode {
     return encodeSyncAnswer({ head: head.height, blocks: endOfFinal === 0 ? blocks : blocks.slice(0, endOfFinal) })
   }
 
-  async #answerTx(bytes: Uint8Array): Promise<Uint8Array> {
+  async #answerTx(bytes: Uint8Array, from: PeerId): Promise<Uint8Array> {
     if (!this.#votes()) {
       const institutions = this.#validatorInstitutions().join(', ')
       return encodeTxAnswer({ fault: receiptFault(new PeerError({ code: 'LEDGER_NO_VALIDATOR', institutions }).fault) })
     }
     try {
-      if (await this.#admitTx(decodeEnvelope(bytes))) this.#share(bytes)
+      // What waits of one member is bounded by its streams. It may hand on what it didn't verify: it doesn't vote.
+      const isNew = await this.#turns.run(from.toString(), async () => this.#admitTx(decodeEnvelope(bytes)))
+      if (isNew) this.#share(bytes)
       return encodeTxAnswer({})
     } catch (error) {
       const fault = faultOf(error)
@@ -321,11 +320,6 @@ export class LedgerNode {
 
   #votes(): boolean {
     return this.#validator?.isVoting() === true
-  }
-
-  async #takeOne(bytes: Uint8Array, leaf: Uint8Array): Promise<void> {
-    // A copy: as long as it waits, a view would hold on to the whole message.
-    await this.#admitTx(decodeEnvelope(new Uint8Array(bytes), leaf))
   }
 
   #share(bytes: Uint8Array): void {

@@ -213,7 +213,7 @@ export class Validator {
         send: (to, message) => this.#send(to, message),
         verify: verifyMany,
         catchUp: () => node.catchUp(),
-        onTransactions: (envelopes) => node.takeShared(envelopes),
+        onTransactions: (envelopes, from) => node.takeShared(from, envelopes),
       },
       this.#options,
     )
