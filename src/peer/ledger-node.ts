@@ -99,7 +99,7 @@ export class LedgerNode {
     this.#handOver = new HandOver({
       mempool,
       votes: () => this.#votes(),
-      forward: async (envelope) => this.#forward(envelope),
+      forward: async (envelope, round) => this.#forward(envelope, round),
       log,
     })
     this.#gossip = new HeaderGossip(
@@ -178,7 +178,7 @@ export class LedgerNode {
     if (this.#votes()) {
       if (await this.#admitTx(tx)) this.#share(bytes)
     } else {
-      await this.#forward(bytes)
+      await this.#forward(bytes, this.#handOver.rounds)
       await this.#keep(tx)
     }
     return tx.id
@@ -289,10 +289,10 @@ export class LedgerNode {
   }
 
   /** Gives a transaction to a validator that takes it. @throws as `submit` */
-  async #forward(bytes: Uint8Array): Promise<void> {
+  async #forward(bytes: Uint8Array, round: number): Promise<void> {
     const { host } = this.#deps
     let refusal: CodedError | undefined
-    for (const peer of this.#validatorPeers()) {
+    for (const peer of this.#validatorPeers(round)) {
       try {
         const { fault } = decodeTxAnswer(await request(host, peer, TX_PROTOCOL, bytes, TX_LIMITS))
         if (fault === undefined) return
@@ -376,9 +376,14 @@ export class LedgerNode {
     return (this.#deps.chain.validators()?.validators ?? []).map((one) => one.institution)
   }
 
-  #validatorPeers(): PeerId[] {
-    const institutions = new Set<string>(this.#validatorInstitutions())
+  /** Peers of the validators that are connected, beginning with another validator in each round, and not with the same at all peers. */
+  #validatorPeers(round: number): PeerId[] {
     const { host, members } = this.#deps
-    return host.getPeers().filter((peer) => institutions.has(members.institutions.get(peer.toString()) ?? ''))
+    const institutions = this.#validatorInstitutions()
+    const begin = (round + (host.peerId.toMultihash().digest.at(-1) ?? 0)) % Math.max(1, institutions.length)
+    const peers = host.getPeers()
+    return [...institutions.slice(begin), ...institutions.slice(0, begin)].flatMap((institution) =>
+      peers.filter((peer) => members.institutions.get(peer.toString()) === institution),
+    )
   }
 }

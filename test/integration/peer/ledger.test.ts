@@ -4,6 +4,12 @@ import { submitTx } from '../../../src/cli/submit.ts'
 import { wrapKey } from '../../../src/crypto/envelope.ts'
 import { cborCid } from '../../../src/crypto/hash.ts'
 import { draftRecordAdd, recordKeyContext } from '../../../src/domain/records.ts'
+import { TX_ANSWER_BYTES_MAX, TX_LARGE_BYTES_MAX } from '../../../src/core/limits.ts'
+import { peerIdOfSeed } from '../../../src/p2p/peer-ids.ts'
+import { TX_PROTOCOL } from '../../../src/p2p/protocols.ts'
+import { handleRequests } from '../../../src/p2p/request.ts'
+import { encodeTxAnswer } from '../../../src/peer/ledger-messages.ts'
+import { seedOf, startPeer } from '../p2p/test-peer.ts'
 import { TestNetwork, newAccount } from './network.ts'
 
 const WAIT = { timeout: 20_000, interval: 50 }
@@ -37,6 +43,29 @@ test('what a peer that does not vote was given is kept until it is final, and gi
   await vi.waitFor(() => expect(peer.mempool.count).toBe(1), WAIT)
   await network.peer(0).close()
   for (const index of [1, 2, 3]) await network.startPeer(index)
+  await waiting
+  await vi.waitFor(() => expect(peer.mempool.count).toBe(0), WAIT)
+}, 120_000)
+
+test('what a validator took and did nothing with is given to another one', async () => {
+  const silent = { offer: false }
+  const store = { 0: silent, 1: silent, 2: silent, 3: silent, 4: silent }
+  const extraPeers = [await peerIdOfSeed(seedOf('idle'))]
+  await using network = await TestNetwork.start({ peers: 5, validators: 4, started: 4, store, extraPeers })
+  const { genesis } = network.peer(0).peer.chain
+  await using idle = await startPeer('idle', new Set(genesis.institutions.flatMap((one) => one.peers.map(String))))
+  let taken = 0
+  const bounds = { requestBytesMax: TX_LARGE_BYTES_MAX, answerBytesMax: TX_ANSWER_BYTES_MAX }
+  await handleRequests({ host: idle.host, log: idle.log }, TX_PROTOCOL, bounds, () => {
+    taken++
+    return encodeTxAnswer({})
+  })
+  const { peer } = await network.startPeer(4, [idle.address])
+  await vi.waitFor(() => expect(peer.host.getPeers()).toHaveLength(1), WAIT)
+  const waiting = newAccount(network.peer(4), 'waits')
+  waiting.catch(() => undefined)
+  await vi.waitFor(() => expect(taken).toBe(1), WAIT)
+  for (const index of [0, 1, 2, 3]) await peer.host.dial(network.peer(index).peer.host.getMultiaddrs())
   await waiting
   await vi.waitFor(() => expect(peer.mempool.count).toBe(0), WAIT)
 }, 120_000)

@@ -63,6 +63,19 @@ test('a peer that does not vote gives all that waits to validators, in turn, and
   expect(pool.count).toBe(3)
 })
 
+test('each round begins with another validator', async () => {
+  const rounds: number[] = []
+  const forward = async (_bytes: Uint8Array, round: number): Promise<void> => {
+    rounds.push(round)
+  }
+  const handOver = new HandOver({ mempool: poolOf(1, 2), votes: () => false, forward, log: quiet })
+  handOver.now()
+  await vi.waitFor(() => {
+    handOver.now()
+    expect(rounds).toEqual([1, 1, 2, 2])
+  })
+})
+
 test('a peer that votes keeps them for a block, also where it begins to vote in the middle', async () => {
   const voting = start(poolOf(1), { votes: () => true })
   voting.handOver.now()
