@@ -124,12 +124,7 @@ export class ChainTakeover {
    * @throws {HeaderError} any of its codes; `HEADER_EPOCH_UNKNOWN` where it is of an epoch to be followed to first
    */
   checkFinal(given: CertifiedHeader): FinalHeader {
-    const final = readFinal({ ...given, body: NO_BODY })
-    const { epoch } = final.header
-    const other = epoch === this.epoch ? undefined : ({ code: 'HEADER_EPOCH_UNKNOWN', epoch } as const)
-    const fault = chainFault(final.header, this.chain) ?? other ?? finalityFault(final, this.chain, this.#set)
-    if (fault !== undefined) throw new HeaderError(fault)
-    return final
+    return checkFinal(given, this.chain, this.#set)
   }
 
   /** The state of the target, begun or gone on with. */
@@ -242,6 +237,21 @@ export class ChainTakeover {
     }
     return readFinal({ header, certificate, body: NO_BODY })
   }
+}
+
+/**
+ * Whether a header is final, by the validators of its epoch.
+ *
+ * @param given - untrusted.
+ * @throws {HeaderError} any of its codes; `HEADER_EPOCH_UNKNOWN` where it is of another epoch
+ */
+export function checkFinal(given: CertifiedHeader, chain: ChainId, set: ValidatorSet): FinalHeader {
+  const final = readFinal({ ...given, body: NO_BODY })
+  const { epoch } = final.header
+  const other = epoch === set.epoch ? undefined : ({ code: 'HEADER_EPOCH_UNKNOWN', epoch } as const)
+  const fault = chainFault(final.header, chain) ?? other ?? finalityFault(final, chain, set)
+  if (fault !== undefined) throw new HeaderError(fault)
+  return final
 }
 
 /** @returns the last headers of an epoch and the following ones, as far as the chain has them, for `ChainTakeover.follow`. */

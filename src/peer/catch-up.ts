@@ -30,7 +30,7 @@ import { PeerError } from './faults.ts'
 import type { LedgerDatabase } from './ledger-database.ts'
 import { type SyncAnswer, decodeSyncAnswer, encodeSyncRequest } from './ledger-messages.ts'
 import { type SnapshotService, type SnapshotServiceOptions, remoteSource } from './snapshot-source.ts'
-import { Takeover, type TakeoverProgress } from './takeover.ts'
+import { type Shown, Takeover, type TakeoverProgress, shownBy } from './takeover.ts'
 
 export const SYNC_LIMITS = { requestBytesMax: 64, answerBytesMax: SYNC_ANSWER_BYTES_MAX } as const
 
@@ -65,10 +65,20 @@ export interface Pausable {
   resume(): Promise<void>
 }
 
-/** `far`: a member says that so many blocks are missing that a snapshot is better; `stuck`: nobody has the next one. */
+/** `far`: a member says that so many blocks are missing that a snapshot is better, and shows the end of an epoch ahead; `stuck`: nobody has the next one. */
 type Pulled =
-  | { readonly outcome: 'done' | 'stuck' }
+  | { readonly outcome: 'done' }
+  | { readonly outcome: 'stuck' }
   | { readonly outcome: 'far'; readonly peer: string; readonly head: number }
+
+/** A head that a member told of. */
+interface Told {
+  readonly peer: PeerId
+  readonly head: number
+}
+
+/** `nobody`: no member shows anything; `near`: none shows that a snapshot is of use. */
+type TakenOver = 'nobody' | 'near' | 'taken'
 
 /** Faults of a certified block that mean that the state here is another than the validators'. */
 const DIFFERS: ReadonlySet<string> = new Set([
@@ -163,12 +173,15 @@ export class CatchUp {
     if (this.#damage !== undefined && !(await this.#rebuild(this.#damage))) return
     const pulled = await this.#pullAll(this.#snapshotBlocks)
     if (pulled.outcome === 'done') return
-    const gapMin = pulled.outcome === 'far' ? this.#snapshotBlocks : 1
-    const found = await this.#takeOver(gapMin)
-    if (pulled.outcome === 'far' && found === 'near') {
+    if (pulled.outcome === 'stuck') {
+      if ((await this.#takeOver(1)) === 'taken') await this.#pullAll(Number.POSITIVE_INFINITY)
+      return
+    }
+    const found = await this.#takeOver(this.#snapshotBlocks)
+    if (found === 'near') {
       this.#passOver(pulled.peer, new PeerError({ code: 'SYNC_HEAD_UNPROVED', head: pulled.head }))
     }
-    if (found === 'taken' || pulled.outcome === 'far') await this.#pullAll(Number.POSITIVE_INFINITY)
+    await this.#pullAll(Number.POSITIVE_INFINITY)
   }
 
   /** @returns whether it is whole again. */
@@ -193,12 +206,8 @@ export class CatchUp {
     return true
   }
 
-  /**
-   * Takes a snapshot, if members show that this peer is so far behind.
-   *
-   * @returns `nobody` where no member shows anything.
-   */
-  async #takeOver(gapMin: number): Promise<'nobody' | 'near' | 'taken'> {
+  /** Takes a snapshot, if members show that this peer is so far behind. */
+  async #takeOver(gapMin: number): Promise<TakenOver> {
     const { chain, database, host, snapshots } = this.#deps
     const { signal } = this.#stopping
     const isWhole = this.#damage === undefined
@@ -249,22 +258,25 @@ export class CatchUp {
     for (const one of this.#pausables) await one.resume()
   }
 
-  /** @param gapMax - a member that says it is further ahead is asked for nothing. */
+  /** @param gapMax - a member that shows it is further ahead is asked for nothing. */
   async #pullAll(gapMax: number): Promise<Pulled> {
     const { chain } = this.#deps
     let turns = this.#peers()
     const start = chain.head.height
     let from = start + 1
-    let told = 0
+    const silent: Told[] = []
     this.#status = { by: 'blocks', height: start, of: this.#highestSeen }
     for (let [peer] = turns; peer !== undefined && !this.#stopping.signal.aborted; [peer] = turns) {
       turns = turns.slice(1)
       try {
         const { blocks, head } = await this.#ask(peer, from)
-        told = Math.max(told, head)
+        const isFar = head - chain.head.height >= gapMax && (await this.#shown({ peer, head })).isEpochEnd
+        if (isFar) return { outcome: 'far', peer: peer.toString(), head }
+        if (blocks.length === 0) {
+          if (head >= from) silent.push({ peer, head })
+          continue
+        }
         this.seen(head)
-        if (head - chain.head.height >= gapMax) return { outcome: 'far', peer: peer.toString(), head }
-        if (blocks.length === 0) continue
         const accepted = await this.#accept(blocks)
         const next = chain.head.height + 1
         // None is final yet where the answer ended within a long run that a later certificate covers: they wait as pending.
@@ -275,7 +287,37 @@ export class CatchUp {
         this.#notTaken(peer, error)
       }
     }
-    return { outcome: told > chain.head.height && chain.head.height === start ? 'stuck' : 'done' }
+    const isStuck = chain.head.height === start && (await this.#isEndAhead(silent))
+    return { outcome: isStuck ? 'stuck' : 'done' }
+  }
+
+  /** @returns whether any of those who gave nothing shows that an epoch has ended ahead of our head: its state may be had. */
+  async #isEndAhead(silent: readonly Told[]): Promise<boolean> {
+    let isThere = false
+    for (const told of silent) {
+      try {
+        if ((await this.#shown(told)).isEpochEnd) isThere = true
+      } catch (error) {
+        this.#notTaken(told.peer, error)
+      }
+    }
+    return isThere
+  }
+
+  /**
+   * What a member shows of the head that it told of. Before anything is opened or followed: to tell costs a member nothing.
+   *
+   * @throws {PeerError} `SYNC_HEAD_UNPROVED` where that is less; {HeaderError} {CodecError} {RequestError}
+   */
+  async #shown({ head, peer }: Told): Promise<Shown> {
+    const { chain, host } = this.#deps
+    const shown = await shownBy(remoteSource(host, peer, this.#stopping.signal), chain)
+    // Behind the end of our epoch are others, whose validators are named there: those are followed with a snapshot.
+    if (shown === undefined || (!shown.isEpochEnd && shown.height < head)) {
+      throw new PeerError({ code: 'SYNC_HEAD_UNPROVED', head })
+    }
+    this.seen(shown.height)
+    return shown
   }
 
   async #ask(peer: PeerId, from: number): Promise<SyncAnswer> {
@@ -303,7 +345,8 @@ export class CatchUp {
       error instanceof HeaderError ||
       error instanceof BlockError ||
       error instanceof CodecError ||
-      error instanceof RequestError
+      error instanceof RequestError ||
+      error instanceof PeerError
     if (!isTheirs) throw error
     this.#passOver(peer.toString(), error)
   }

@@ -11,7 +11,8 @@ import { type CodedError, faultOf } from '../core/coded-error.ts'
 import type { KeyValueStore } from '../core/ports.ts'
 import type { FinalHeader } from '../ledger/header.ts'
 import { HeaderError } from '../ledger/block-check.ts'
-import { ChainTakeover } from '../ledger/chain-takeover.ts'
+import { ChainTakeover, checkFinal } from '../ledger/chain-takeover.ts'
+import type { Chain } from '../ledger/chain.ts'
 import { SnapshotError } from '../ledger/snapshot.ts'
 import type { SnapshotBuilder } from '../ledger/snapshot-builder.ts'
 import { RangeProofError } from '../ledger/state-range.ts'
@@ -43,11 +44,44 @@ export interface TakeoverDeps {
 
 const KEY_SPACE = 2 ** 32
 
+/** What a peer shows of the chain ahead of ours. */
+export interface Shown {
+  readonly height: number
+  /** The block of this height is the last of its epoch: its state can be taken, and there may be more behind it. */
+  readonly isEpochEnd: boolean
+}
+
 /** Errors that are the answering peer's: all else is ours. */
 function isSources(error: unknown): error is CodedError {
   if (error instanceof HeaderError || error instanceof RangeProofError) return true
   if (error instanceof SnapshotError || error instanceof CodecError) return true
   return error instanceof RequestError
+}
+
+/**
+ * How far a peer shows that it is, by headers which the validators of our epoch made final: one answer and two certificates at the most.
+ *
+ * @returns `undefined` where it shows nothing of this epoch.
+ * @throws {HeaderError} {CodecError} {RequestError} where what it shows doesn't hold, or didn't come
+ */
+export async function shownBy(
+  source: Pick<SnapshotSource, 'epochs'>,
+  chain: Pick<Chain, 'id' | 'head' | 'validators'>,
+): Promise<Shown | undefined> {
+  const epoch = chain.head.nextEpoch
+  const set = chain.validators(epoch)
+  if (set === undefined) return undefined
+  const { ends, newest } = await source.epochs(epoch)
+  const [end] = ends
+  const given = end ?? newest
+  if (given === null) return undefined
+  try {
+    const { header } = checkFinal(given, chain.id, set)
+    return { height: header.height, isEpochEnd: end !== undefined && header.nextValidators !== undefined }
+  } catch (error) {
+    if (error instanceof HeaderError && error.fault.code === 'HEADER_EPOCH_UNKNOWN') return undefined
+    throw error
+  }
 }
 
 export class Takeover {

@@ -5,7 +5,7 @@ import { decodeSnapshotChunk, encodeSnapshotChunk } from '../../../src/ledger/sn
 import { handleRequests, request } from '../../../src/p2p/request.ts'
 import { peerIdOfSeed } from '../../../src/p2p/peer-ids.ts'
 import { SNAPSHOT_PROTOCOL, SYNC_PROTOCOL } from '../../../src/p2p/protocols.ts'
-import { decodeSyncAnswer, encodeSyncAnswer } from '../../../src/peer/ledger-messages.ts'
+import { decodeSyncAnswer, decodeSyncRequest, encodeSyncAnswer } from '../../../src/peer/ledger-messages.ts'
 import {
   type EpochsAnswer,
   decodeEpochsAnswer,
@@ -113,6 +113,11 @@ const SYNC_LIES: readonly (readonly [string, Alter, string])[] = [
     'HEADER_CERTIFICATE_INVALID',
   ],
   ['what is no answer', () => new Uint8Array(100).fill(7), 'CODEC_'],
+  [
+    'the next height after ours, and no block, forever',
+    (_answer, asked) => encodeSyncAnswer({ head: decodeSyncRequest(asked).from, blocks: [] }),
+    'SYNC_HEAD_UNPROVED',
+  ],
   [
     'a head that nobody has, and no blocks, forever',
     inSync(() => ({ head: Number.MAX_SAFE_INTEGER, blocks: [] })),
