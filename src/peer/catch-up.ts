@@ -177,11 +177,24 @@ export class CatchUp {
       if ((await this.#takeOver(1)) === 'taken') await this.#pullAll(Number.POSITIVE_INFINITY)
       return
     }
-    const found = await this.#takeOver(this.#snapshotBlocks)
+    const found = await this.#takeOverIfPossible(this.#snapshotBlocks)
     if (found === 'near') {
       this.#passOver(pulled.peer, new PeerError({ code: 'SYNC_HEAD_UNPROVED', head: pulled.head }))
     }
     await this.#pullAll(Number.POSITIVE_INFINITY)
+    const isThere = this.behind < this.#snapshotBlocks && !this.#stopping.signal.aborted
+    if (found === 'no source' && isThere) await this.#deps.database.dropNext()
+  }
+
+  /** Blocks take longer than a snapshot, but members keep them all, and a snapshot no longer than it is asked for. */
+  async #takeOverIfPossible(gapMin: number): Promise<TakenOver | 'no source'> {
+    try {
+      return await this.#takeOver(gapMin)
+    } catch (error) {
+      if (faultOf(error)?.code !== 'SNAPSHOT_NO_SOURCE') throw error
+      this.#deps.log.warn({ fault: faultOf(error) }, 'no snapshot could be taken: catching up by blocks')
+      return 'no source'
+    }
   }
 
   /** @returns whether it is whole again. */

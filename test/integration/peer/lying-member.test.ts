@@ -1,7 +1,9 @@
 /** A member that lies to one that is behind: refused with a code, named in the log, and nothing of it is kept; another one is asked. */
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { EPOCH_BLOCKS, SYNC_ANSWER_BYTES_MAX } from '../../../src/core/limits.ts'
-import { decodeSnapshotChunk, encodeSnapshotChunk } from '../../../src/ledger/snapshot.ts'
+import { SnapshotError, decodeSnapshotChunk, encodeSnapshotChunk } from '../../../src/ledger/snapshot.ts'
 import { handleRequests, request } from '../../../src/p2p/request.ts'
 import { peerIdOfSeed } from '../../../src/p2p/peer-ids.ts'
 import { SNAPSHOT_PROTOCOL, SYNC_PROTOCOL } from '../../../src/p2p/protocols.ts'
@@ -208,7 +210,7 @@ describe('to a peer that wants blocks, a member that gives', () => {
 describe('to a peer that wants a snapshot, a member that gives', () => {
   let scene: Scene
   beforeAll(async () => {
-    scene = await makeScene(EPOCH_BLOCKS + 5, SNAPSHOT_LIES.length + 1)
+    scene = await makeScene(EPOCH_BLOCKS + 5, SNAPSHOT_LIES.length + 2)
   })
   afterAll(async () => scene[Symbol.asyncDispose]())
 
@@ -219,6 +221,26 @@ describe('to a peer that wants a snapshot, a member that gives', () => {
       await expectRefused(scene, index, code, BLOCKS_MAX)
     },
   )
+
+  test('no chunk of any state is done without: blocks are taken', async () => {
+    const index = SNAPSHOT_LIES.length + 2
+    scene.alter = {
+      protocol: SNAPSHOT_PROTOCOL,
+      how: (answer, asked) => {
+        const wanted = decodeSnapshotRequest(asked)
+        if (wanted.kind !== 'chunk') return answer
+        throw new SnapshotError({ code: 'SNAPSHOT_VERSION_GONE', height: wanted.height })
+      },
+    }
+    const { liar, network } = scene
+    const fresh = await network.startPeer(index, [liar.address])
+    await vi.waitFor(() => {
+      expect(fresh.peer.chain.head.height).toBeGreaterThanOrEqual(EPOCH_BLOCKS + 5)
+      // What was taken of the snapshot is of no use any more.
+      expect(readdirSync(join(fresh.config.dataDir, 'ledger')).sort()).toEqual(['000001', 'CURRENT'])
+    }, WAIT)
+    await fresh.close()
+  })
 
   test('the epochs of another chain is passed over at the first of them', async () => {
     await using other = await makeScene(EPOCH_BLOCKS, 0)
