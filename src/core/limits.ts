@@ -642,6 +642,13 @@ export const EPOCH_ENDS_MAX = 256
 export const SNAPSHOT_HEADERS_MAX = 1_024
 /** At this size an answer of headers ends, or behind the one that crosses it. */
 export const SNAPSHOT_HEADERS_BYTES = 1024 * 1024
+/**
+ * The end of an epoch stays for others while they asked for its state so lately: who fetches asks one member after the other, a hundred of
+ * them at a few seconds each.
+ */
+export const SNAPSHOT_ASKED_MS = 300_000
+/** Ends of epochs that stay so, the newest before the last: three quarters of an hour at the fastest; disk for what differs, whoever asks. */
+export const SNAPSHOTS_ASKED_MAX = 16
 /** The largest answer of the snapshot protocol: a chunk. */
 export const SNAPSHOT_ANSWER_BYTES_MAX = CBOR_BYTES_MAX
 /** A peer whose answer did not hold is not asked to catch up for so long, unless there is no other. */

@@ -94,7 +94,7 @@ export class LedgerNode {
     const { chain, clock, database: store, host, log, mempool } = deps
     const admit = async (tx: SignedTx): Promise<boolean> => this.#admitTx(tx)
     this.#shared = new SharedTransactions({ turns: this.#turns, mempool, admit, clock, log })
-    this.#snapshots = new SnapshotService({ chain, store, host, log }, options)
+    this.#snapshots = new SnapshotService({ chain, clock, store, host, log }, options)
     this.#catchUp = new CatchUp({ ...deps, snapshots: this.#snapshots }, options)
     this.#handOver = new HandOver({
       mempool,

@@ -1,21 +1,23 @@
 /**
  * Where the parts of a snapshot come from: this peer's own chain, which it also serves to others, or another peer.
  *
- * Serving costs no copy: the state of an epoch's end is a version that pruning keeps, the newest one and the one before, while others
- * may still be fetching it.
+ * Serving costs no copy: the state of an epoch's end is a version that pruning keeps: the newest one and the one before, and others as
+ * long as someone fetches them. To fetch a large state takes longer than two epochs, and whoever begins anew with each is never done.
  *
  * @see docs/spec/sync.md, snapshot.md
  */
 import type { PeerId } from '@libp2p/interface'
 import {
   EPOCH_ENDS_MAX,
+  SNAPSHOTS_ASKED_MAX,
   SNAPSHOT_ANSWER_BYTES_MAX,
+  SNAPSHOT_ASKED_MS,
   SNAPSHOT_HEADERS_BYTES,
   SNAPSHOT_HEADERS_MAX,
   SNAPSHOT_REQUEST_BYTES_MAX,
 } from '../core/limits.ts'
 import { faultOf } from '../core/coded-error.ts'
-import type { KeyValueStore, Log } from '../core/ports.ts'
+import type { Clock, KeyValueStore, Log } from '../core/ports.ts'
 import type { Chain } from '../ledger/chain.ts'
 import { type CertifiedHeader, epochEnds } from '../ledger/chain-takeover.ts'
 import type { FinalHeader } from '../ledger/header.ts'
@@ -59,6 +61,7 @@ export interface SnapshotServiceDeps {
   /** The chain's. */
   readonly store: KeyValueStore
   readonly host: P2pHost
+  readonly clock: Clock
   readonly log: Log
 }
 
@@ -67,6 +70,8 @@ export class SnapshotService implements SnapshotSource {
   readonly name = 'this peer'
   readonly #deps: SnapshotServiceDeps
   readonly #chunkBytes: number | undefined
+  /** When a chunk of a height's state was served last. */
+  readonly #askedMs = new Map<number, number>()
   #stopping = new AbortController()
   #pruning: Promise<void> = Promise.resolve()
   #stopListening: (() => void) | undefined
@@ -112,7 +117,9 @@ export class SnapshotService implements SnapshotSource {
   }
 
   async chunk(height: number, from: Uint8Array): Promise<Uint8Array> {
-    return (await SnapshotMaker.open(this.#deps.store, height, this.#chunkBytes)).chunk(from)
+    const chunk = await (await SnapshotMaker.open(this.#deps.store, height, this.#chunkBytes)).chunk(from)
+    this.#askedMs.set(height, this.#deps.clock.nowMs())
+    return chunk
   }
 
   async headers(from: number): Promise<readonly Uint8Array[]> {
@@ -152,7 +159,7 @@ export class SnapshotService implements SnapshotSource {
     return final === undefined ? null : { header: final.headerBytes, certificate: final.certificateBytes }
   }
 
-  /** The state after this block is a snapshot; older ones but for the one before may go. */
+  /** The state after this block is a snapshot; of older ones those that nobody fetches may go. */
   #take(height: number): void {
     const { signal } = this.#stopping
     this.#pruning = this.#pruning
@@ -165,12 +172,29 @@ export class SnapshotService implements SnapshotSource {
   }
 
   async #prune(height: number, signal: AbortSignal): Promise<void> {
-    const { chain, log, store } = this.#deps
-    const own = await chain.reader.plainHeaderAt(height)
-    const seed = own === undefined ? undefined : chain.validators(own.header.epoch)?.seed
-    const before = seed === undefined ? undefined : await chain.reader.heightOfDigest(seed)
-    await pruneState(store, { from: height, snapshots: before === undefined ? [] : [before] }, { signal })
-    log.info({ height }, 'snapshot taken')
+    const { log, store } = this.#deps
+    const snapshots = await this.#stillFetched(height)
+    const kept = await pruneState(store, { from: height, snapshots }, { signal })
+    for (const asked of this.#askedMs.keys()) if (asked < (kept.snapshots[0] ?? kept.from)) this.#askedMs.delete(asked)
+    log.info({ height, kept: kept.snapshots.length }, 'snapshot taken')
+  }
+
+  /**
+   * The end of the epoch before this one's, and earlier ones as far as someone fetches them. Not other versions, and none that is older:
+   * who goes on asking must not hold them for ever.
+   */
+  async #stillFetched(height: number): Promise<number[]> {
+    const { chain, clock } = this.#deps
+    const earliestMs = clock.nowMs() - SNAPSHOT_ASKED_MS
+    const ends: number[] = []
+    const last = (await chain.reader.plainHeaderAt(height))?.header.epoch ?? 0
+    for (let epoch = last; epoch > Math.max(0, last - SNAPSHOTS_ASKED_MAX); epoch--) {
+      const set = chain.validators(epoch)
+      const end = set === undefined ? undefined : await chain.reader.heightOfDigest(set.seed)
+      if (end === undefined) break
+      if (epoch === last || (this.#askedMs.get(end) ?? 0) > earliestMs) ends.push(end)
+    }
+    return ends
   }
 }
 

@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { signVote } from '../../../src/consensus/votes.ts'
-import type { KeyChange, Log } from '../../../src/core/ports.ts'
+import type { KeyChange, KeyValueStore, Log } from '../../../src/core/ports.ts'
 import { generateSigningKey, softwareSigner } from '../../../src/crypto/signatures.ts'
 import { accountDirectory, draftAccountCreate } from '../../../src/domain/accounts.ts'
 import { machines } from '../../../src/domain/machines.ts'
@@ -49,6 +49,11 @@ export class LongChain {
   /** @param txsOf - transactions of the block of a height. @default none */
   async grow(height: number, txsOf: (height: number) => number = () => 0): Promise<void> {
     while (this.chain.head.height < height) await this.#block(txsOf(this.chain.head.height + 1))
+  }
+
+  /** In memory. */
+  get store(): KeyValueStore {
+    return this.#store
   }
 
   /** What its store holds now. */
