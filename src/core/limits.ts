@@ -647,7 +647,7 @@ export const SNAPSHOT_HEADERS_BYTES = 1024 * 1024
  * them at a few seconds each.
  */
 export const SNAPSHOT_ASKED_MS = 300_000
-/** Ends of epochs that stay so, the newest before the last: three quarters of an hour at the fastest; disk for what differs, whoever asks. */
+/** No end of an epoch stays that is older than so many epochs: three quarters of an hour at the fastest. What they differ in is on the disk. */
 export const SNAPSHOTS_ASKED_MAX = 16
 /** The largest answer of the snapshot protocol: a chunk. */
 export const SNAPSHOT_ANSWER_BYTES_MAX = CBOR_BYTES_MAX

@@ -7,7 +7,7 @@ import { setImmediate } from 'node:timers/promises'
 import { TRANSACTIONS_PER_TURN } from '../core/limits.ts'
 
 export class TransactionTurns {
-  /** By who sent them, in the order of their turns; each began to wait before those behind it. */
+  /** By who sent them, in the order of their turns. */
   readonly #waiting = new Map<string, (() => Promise<void>)[]>()
   #working: Promise<void> | undefined
 
