@@ -223,6 +223,10 @@ export const MEMPOOL_BYTES_MAX = 64 * 1024 * 1024
 export const MEMPOOL_TXS_MAX = 100_000
 /** One institution's part of the waiting bytes: one that floods doesn't shut the others out. */
 export const MEMPOOL_INSTITUTION_DIVISOR = 8
+/** Slice of an institution's part for lane 0 alone: a flood of records leaves room for revocations and evidence; 1 MiB. */
+export const MEMPOOL_URGENT_DIVISOR = 8
+/** What stands behind a gap leaves by so much of an institution's part at once, 128 KiB: hundreds of small ones come before it is looked for again. */
+export const MEMPOOL_EVICTED_DIVISOR = 64
 /** How far ahead of its turn a transaction may wait: a client that sends in parallel, not one that leaves gaps. */
 export const MEMPOOL_SEQ_AHEAD_MAX = 1_024
 /** The longest consent: ten years; it can be given again. */

@@ -6,15 +6,21 @@
  * doesn't starve the others; within an institution, accounts take turns; within an account, `seq` order without gaps.
  * Lanes 2 and 3 together get at most four fifths of a block, so that urgent ones that come late still find room.
  *
+ * Room: each institution has its part, and of that a slice is for lane 0 alone. What stands behind a gap in its account's turns may never
+ * enter a block, however long it waits; where there is no room, it leaves for what is in its turn. So no account can lock out
+ * the others of its institution by leaving out one turn.
+ *
  * @see docs/spec/transaction.md, "Waiting"
  */
 import { CodedError } from '../core/coded-error.ts'
 import type { AccountId, InstitutionId, TxId } from '../core/ids.ts'
 import {
   MEMPOOL_BYTES_MAX,
+  MEMPOOL_EVICTED_DIVISOR,
   MEMPOOL_INSTITUTION_DIVISOR,
   MEMPOOL_SEQ_AHEAD_MAX,
   MEMPOOL_TXS_MAX,
+  MEMPOOL_URGENT_DIVISOR,
   TX_LARGE_BYTES_MAX,
 } from '../core/limits.ts'
 import { byteText } from '../crypto/hash.ts'
@@ -47,7 +53,16 @@ export interface Evicted {
 interface Account {
   readonly id: AccountId
   next: number
+  /** The first `seq` from `next` on that nothing waits with: what is larger stands behind a gap. */
+  gap: number
   readonly bySeq: Map<number, SignedTx>
+}
+
+/** What waits of one institution. */
+interface Part {
+  bytes: number
+  /** In lane 0. */
+  urgentBytes: number
 }
 
 /** What waits of one institution in one lane. */
@@ -55,6 +70,17 @@ interface Queue {
   readonly org: InstitutionId
   /** In the order of their turns. */
   readonly accounts: Map<AccountId, Account>
+}
+
+/** By how much a transaction is too large for the room there is; not above 0 where it isn't. */
+interface Lack {
+  readonly fault: MempoolFault
+  readonly bytes: number
+  readonly count: number
+  /** Of its institution's part. */
+  readonly part: number
+  /** Of that without the slice of lane 0. */
+  readonly later: number
 }
 
 /** Room that is left in a block. */
@@ -77,7 +103,7 @@ export class Mempool {
   readonly #byLeaf = new Map<string, SignedTx>()
   /** Nothing that waits expires earlier. */
   #soonestMs = Number.POSITIVE_INFINITY
-  readonly #bytesOf = new Map<InstitutionId, number>()
+  readonly #parts = new Map<InstitutionId, Part>()
   #bytes = 0
 
   constructor(options: MempoolOptions = {}) {
@@ -123,9 +149,10 @@ export class Mempool {
    *
    * @param next - the `seq` that the chain expects of its account in its lane.
    * @param timeMs - the later of the newest block's time and now.
+   * @returns what had to leave for it.
    * @throws {MempoolError} any of its codes
    */
-  add(tx: SignedTx, next: number, timeMs: number): void {
+  add(tx: SignedTx, next: number, timeMs: number): Evicted[] {
     const { account: id, expiresMs, lane, org, seq } = tx.body
     if (this.#byId.has(tx.id)) throw new MempoolError({ code: 'MEMPOOL_DUPLICATE', tx: tx.id })
     if (expiresMs <= timeMs) throw new MempoolError({ code: 'TX_EXPIRED', expiresMs, blockTimeMs: timeMs })
@@ -133,16 +160,19 @@ export class Mempool {
     if (seq >= next + MEMPOOL_SEQ_AHEAD_MAX) {
       throw new MempoolError({ code: 'MEMPOOL_SEQ_TOO_FAR', seq, next, aheadMax: MEMPOOL_SEQ_AHEAD_MAX })
     }
-    const taken = this.#account(lane, org, id)?.bySeq.get(seq)
+    const before = this.#account(lane, org, id)
+    const taken = before?.bySeq.get(seq)
     if (taken !== undefined) throw new MempoolError({ code: 'MEMPOOL_SEQ_TAKEN', seq, tx: taken.id })
-    this.#checkRoom(tx)
+    if (before !== undefined) moveOn(before, next)
+    const evicted = this.#makeRoom(tx, seq <= (before?.gap ?? next))
     const account = this.#openAccount(lane, org, id)
-    account.next = Math.max(account.next, next)
     account.bySeq.set(seq, tx)
+    moveOn(account, next)
     this.#byId.set(tx.id, tx)
     this.#byLeaf.set(byteText(tx.leaf), tx)
     this.#soonestMs = Math.min(this.#soonestMs, expiresMs)
     this.#count(tx, 1)
+    return evicted
   }
 
   /**
@@ -192,7 +222,7 @@ export class Mempool {
       if (held !== undefined) this.#remove(held)
       const account = this.#account(body.lane, body.org, body.account)
       if (account === undefined) continue
-      account.next = Math.max(account.next, body.seq + 1)
+      moveOn(account, body.seq + 1)
       const { next } = account
       for (const [seq, tx] of [...account.bySeq]) {
         if (seq < next) evicted.push(this.#evict(tx, { code: 'TX_SEQ_USED', seq, next }))
@@ -222,24 +252,86 @@ export class Mempool {
     if (tx !== undefined) this.#remove(tx)
   }
 
-  #checkRoom(tx: SignedTx): void {
-    const bytes = this.#bytes + tx.bytes.length
-    if (bytes > this.#bytesMax || this.#byId.size >= this.#countMax) {
-      const { size } = this.#byId
-      throw new MempoolError({
-        code: 'MEMPOOL_FULL',
-        bytes: this.#bytes,
-        bytesMax: this.#bytesMax,
-        count: size,
-        countMax: this.#countMax,
-      })
-    }
+  /**
+   * @param isInTurn - whether no gap is before it: what stands behind one leaves for it then.
+   * @returns what left.
+   */
+  #makeRoom(tx: SignedTx, isInTurn: boolean): Evicted[] {
+    const lack = this.#lackOfRoom(tx)
+    if (lack === undefined) return []
+    const leaving = isInTurn ? this.#leavingFor(tx, lack) : undefined
+    if (leaving === undefined) throw new MempoolError(lack.fault)
+    for (const one of leaving) this.#remove(one, false)
+    return leaving.map((one) => ({ tx: one, fault: lack.fault }))
+  }
+
+  #lackOfRoom(tx: SignedTx): Lack | undefined {
+    const { lane, org } = tx.body
+    const size = tx.bytes.length
+    const { bytes: held, urgentBytes } = this.#parts.get(org) ?? { bytes: 0, urgentBytes: 0 }
+    const partMax = this.#partMax
+    const laterMax = partMax - Math.floor(partMax / MEMPOOL_URGENT_DIVISOR)
+    const bytes = this.#bytes + size - this.#bytesMax
+    const count = this.#byId.size + 1 - this.#countMax
+    const part = held + size - partMax
+    const later = lane === 0 ? 0 : held - urgentBytes + size - laterMax
+    if (Math.max(bytes, count, part, later) <= 0) return undefined
+    const [bytesMax, countMax] = [this.#bytesMax, this.#countMax]
+    const fault: MempoolFault =
+      bytes > 0 || count > 0
+        ? { code: 'MEMPOOL_FULL', bytes: this.#bytes, bytesMax, count: this.#byId.size, countMax }
+        : part > 0
+          ? { code: 'MEMPOOL_INSTITUTION_FULL', org, bytes: held, bytesMax: partMax }
+          : { code: 'MEMPOOL_INSTITUTION_FULL', org, bytes: held - urgentBytes, bytesMax: laterMax }
+    return { fault, bytes, count, part, later }
+  }
+
+  /**
+   * Those behind a gap whose place is enough for this one.
+   *
+   * @returns `undefined` where all of them together are not enough: none leaves in vain.
+   */
+  #leavingFor(tx: SignedTx, lack: Lack): SignedTx[] | undefined {
     const { org } = tx.body
-    const bytesMax = Math.floor(this.#bytesMax / MEMPOOL_INSTITUTION_DIVISOR)
-    const held = this.#bytesOf.get(org) ?? 0
-    if (held + tx.bytes.length > bytesMax) {
-      throw new MempoolError({ code: 'MEMPOOL_INSTITUTION_FULL', org, bytes: held, bytesMax })
+    const isCommon = lack.bytes > 0 || lack.count > 0
+    let { bytes, count, later, part } = lack
+    // More than is needed, where there is more: those that come next need not look again.
+    let spare = Math.floor(this.#partMax / MEMPOOL_EVICTED_DIVISOR)
+    const leaving: SignedTx[] = []
+    for (const one of this.#behindGaps(isCommon ? undefined : org)) {
+      const size = one.bytes.length
+      const isOwn = one.body.org === org
+      const isOwnLater = isOwn && one.body.lane !== 0
+      const isNeeded = bytes > 0 || count > 0 || (isOwn && part > 0) || (isOwnLater && later > 0)
+      const isSpare = one.body.lane !== 0 && spare > 0 && Math.max(bytes, count, part, later) <= 0
+      if (!isNeeded && !isSpare) continue
+      leaving.push(one)
+      spare -= size
+      bytes -= size
+      count -= 1
+      if (isOwn) part -= size
+      if (isOwnLater) later -= size
     }
+    return Math.max(bytes, count, part, later) <= 0 ? leaving : undefined
+  }
+
+  /** What stands behind a gap: urgent ones last, and first what is furthest from its turn. @param org - only of this one. */
+  #behindGaps(org: InstitutionId | undefined): SignedTx[] {
+    const behind: { readonly tx: SignedTx; readonly ahead: number; readonly isUrgent: boolean }[] = []
+    for (const [lane, queues] of this.#lanes.entries()) {
+      const own = org === undefined ? undefined : queues.get(org)
+      for (const { accounts } of org === undefined ? queues.values() : own === undefined ? [] : [own]) {
+        for (const { bySeq, gap, next } of accounts.values()) {
+          if (bySeq.size <= gap - next) continue
+          for (const [seq, tx] of bySeq) if (seq > gap) behind.push({ tx, ahead: seq - next, isUrgent: lane === 0 })
+        }
+      }
+    }
+    return behind.sort((a, b) => Number(a.isUrgent) - Number(b.isUrgent) || b.ahead - a.ahead).map(({ tx }) => tx)
+  }
+
+  get #partMax(): number {
+    return Math.floor(this.#bytesMax / MEMPOOL_INSTITUTION_DIVISOR)
   }
 
   #account(lane: Lane, org: InstitutionId, id: AccountId): Account | undefined {
@@ -250,7 +342,7 @@ export class Mempool {
     const queues = this.#lanes[lane] ?? new Map<InstitutionId, Queue>()
     const queue = queues.get(org) ?? { org, accounts: new Map<AccountId, Account>() }
     queues.set(org, queue)
-    const account = queue.accounts.get(id) ?? { id, next: 1, bySeq: new Map<number, SignedTx>() }
+    const account = queue.accounts.get(id) ?? { id, next: 1, gap: 1, bySeq: new Map<number, SignedTx>() }
     queue.accounts.set(id, account)
     return account
   }
@@ -260,29 +352,43 @@ export class Mempool {
     return { tx, fault }
   }
 
-  #remove(tx: SignedTx): void {
+  /** @param hadTurn - it goes into a block, or was tried for one. */
+  #remove(tx: SignedTx, hadTurn = true): void {
     const { account: id, lane, org, seq } = tx.body
     const queues = this.#lanes[lane]
     const queue = queues?.get(org)
     const account = queue?.accounts.get(id)
     account?.bySeq.delete(seq)
+    if (account !== undefined && seq >= account.next) account.gap = Math.min(account.gap, seq)
     // Who had a turn goes to the end: the next block begins with those who had none.
-    queue?.accounts.delete(id)
-    if (account !== undefined && account.bySeq.size > 0) queue?.accounts.set(id, account)
-    queues?.delete(org)
-    if (queue !== undefined && queue.accounts.size > 0) queues?.set(org, queue)
+    const isEmpty = account === undefined || account.bySeq.size === 0
+    if (hadTurn || isEmpty) queue?.accounts.delete(id)
+    if (hadTurn && !isEmpty) queue?.accounts.set(id, account)
+    const isLast = queue === undefined || queue.accounts.size === 0
+    if (hadTurn || isLast) queues?.delete(org)
+    if (hadTurn && !isLast) queues?.set(org, queue)
     this.#byId.delete(tx.id)
     this.#byLeaf.delete(byteText(tx.leaf))
     this.#count(tx, -1)
   }
 
   #count(tx: SignedTx, sign: 1 | -1): void {
-    const { org } = tx.body
-    const held = (this.#bytesOf.get(org) ?? 0) + sign * tx.bytes.length
-    if (held === 0) this.#bytesOf.delete(org)
-    else this.#bytesOf.set(org, held)
-    this.#bytes += sign * tx.bytes.length
+    const { lane, org } = tx.body
+    const size = sign * tx.bytes.length
+    const part = this.#parts.get(org) ?? { bytes: 0, urgentBytes: 0 }
+    part.bytes += size
+    if (lane === 0) part.urgentBytes += size
+    if (part.bytes === 0) this.#parts.delete(org)
+    else this.#parts.set(org, part)
+    this.#bytes += size
   }
+}
+
+/** The chain expects this `seq`, or a later one. */
+function moveOn(account: Account, next: number): void {
+  account.next = Math.max(account.next, next)
+  account.gap = Math.max(account.gap, account.next)
+  while (account.bySeq.has(account.gap)) account.gap++
 }
 
 /** Deficit round-robin: each turn gives an institution a quantum; it sends while what it has saved covers the next one. */

@@ -81,14 +81,15 @@ describe('what the mempool refuses', () => {
 
   test('more than an eighth of its bytes from one institution, while others still find room', () => {
     const pool = new Mempool({ bytesMax: 80_000 })
-    for (let seq = 1; seq <= 10; seq++) pool.add(tx({ seq, bytes: 1_000 }), 1, NOW_MS)
-    expect(codeOf(() => pool.add(tx({ seq: 11, bytes: 1 }), 1, NOW_MS))).toBe('MEMPOOL_INSTITUTION_FULL')
+    for (let seq = 1; seq <= 10; seq++) pool.add(tx({ lane: 0, seq, bytes: 1_000 }), 1, NOW_MS)
+    expect(codeOf(() => pool.add(tx({ seq: 1, bytes: 1 }), 1, NOW_MS))).toBe('MEMPOOL_INSTITUTION_FULL')
+    expect(codeOf(() => pool.add(tx({ lane: 0, seq: 11, bytes: 1 }), 1, NOW_MS))).toBe('MEMPOOL_INSTITUTION_FULL')
     expect(codeOf(() => pool.add(tx({ org: 'north', bytes: 1_000 }), 1, NOW_MS))).toBe('ok')
   })
 
   test('more than its bytes or its count in all', () => {
     const pool = new Mempool({ bytesMax: 8_000 })
-    for (let org = 0; org < 8; org++) pool.add(tx({ org: `org-${org}`, bytes: 1_000 }), 1, NOW_MS)
+    for (let org = 0; org < 8; org++) pool.add(tx({ org: `org-${org}`, lane: 0, bytes: 1_000 }), 1, NOW_MS)
     expect(codeOf(() => pool.add(tx({ org: 'late', bytes: 1 }), 1, NOW_MS))).toBe('MEMPOOL_FULL')
     const few = new Mempool({ countMax: 1 })
     few.add(tx(), 1, NOW_MS)
@@ -245,6 +246,130 @@ describe('a gap in the turns of an account', () => {
     pool.add(tx({ seq: 1, lane: 2 }), 1, NOW_MS)
     pool.add(tx({ seq: 1, account: 'ben' }), 1, NOW_MS)
     expect(pool.take(ROOM)).toHaveLength(2)
+  })
+})
+
+describe('an institution whose part is full', () => {
+  const PART = 8 * 1024 * 1024
+  const LARGE = 32 * 1024
+  const flood = (pool: Mempool, from: number, spec: Spec = {}): number => {
+    let taken = 0
+    for (let seq = from; seq < from + 1_000; seq++) {
+      if (codeOf(() => pool.add(tx({ account: 'flood', bytes: LARGE, ...spec, seq }), 1, NOW_MS)) === 'ok') taken++
+    }
+    return taken
+  }
+
+  test('of what stands behind a gap takes everything of its others that is in its turn', () => {
+    const pool = new Mempool()
+    expect(flood(pool, 2)).toBe(224)
+    expect(flood(pool, 2, { account: 'other', bytes: 300 })).toBe(0)
+    const left = pool.add(tx({ account: 'nurse', bytes: LARGE }), 1, NOW_MS)
+    // The furthest from its turn first, and some more at once.
+    expect(seqs(left.map((one) => one.tx))).toEqual([225, 224, 223, 222])
+    expect(left[0]?.fault.code).toBe('MEMPOOL_INSTITUTION_FULL')
+    for (let seq = 2; seq <= 224; seq++) pool.add(tx({ account: 'nurse', bytes: LARGE, seq }), 1, NOW_MS)
+    expect(codeOf(() => pool.add(tx({ account: 'nurse', bytes: LARGE, seq: 225 }), 1, NOW_MS))).toBe(
+      'MEMPOOL_INSTITUTION_FULL',
+    )
+    expect(pool.take({ bytes: PART, count: 999 })).toHaveLength(224)
+    expect(pool.count).toBe(224)
+  })
+
+  test('of what is in its turn has a slice for lane 0, and none of it leaves', () => {
+    const pool = new Mempool()
+    expect(flood(pool, 1)).toBe(224)
+    expect(codeOf(() => pool.add(tx({ account: 'nurse' }), 1, NOW_MS))).toBe('MEMPOOL_INSTITUTION_FULL')
+    expect(flood(pool, 2, { lane: 0 })).toBe(32)
+    // Urgent ones without a turn make room for one that has it; those of other lanes had theirs.
+    expect(pool.add(tx({ account: 'doctor', lane: 0 }), 1, NOW_MS)).toHaveLength(1)
+    expect(pool.take({ bytes: 2 * PART, count: 999 }).map(({ body }) => body.lane)).toEqual([
+      0,
+      ...Array<number>(224).fill(1),
+    ])
+  })
+
+  test('of urgent ones without a turn takes what is in its turn in any lane', () => {
+    const pool = new Mempool()
+    expect(flood(pool, 2, { lane: 0 })).toBe(256)
+    for (const lane of [0, 1, 2, 3] as const) {
+      expect(codeOf(() => pool.add(tx({ account: 'nurse', lane, bytes: LARGE }), 1, NOW_MS))).toBe('ok')
+    }
+  })
+
+  test('lets nothing leave where that would not be enough, nor for what has no turn itself', () => {
+    const pool = new Mempool({ bytesMax: 80_000 })
+    for (let seq = 1; seq <= 7; seq++) pool.add(tx({ seq, bytes: 1_000 }), 1, NOW_MS)
+    pool.add(tx({ account: 'ben', seq: 2, bytes: 1_000 }), 1, NOW_MS)
+    expect(codeOf(() => pool.add(tx({ account: 'nurse', bytes: 2_000 }), 1, NOW_MS))).toBe('MEMPOOL_INSTITUTION_FULL')
+    expect(codeOf(() => pool.add(tx({ account: 'nurse', seq: 2, bytes: 1_000 }), 1, NOW_MS))).toBe(
+      'MEMPOOL_INSTITUTION_FULL',
+    )
+    expect(pool.count).toBe(8)
+    expect(pool.add(tx({ seq: 8, bytes: 1_000 }), 1, NOW_MS)).toHaveLength(1)
+  })
+
+  test('is no other’s loss: what stands behind a gap leaves of all where all of the room is used', () => {
+    const pool = new Mempool()
+    const orgs = Array.from({ length: 10 }, (_, index) => `org-${index}`)
+    for (const org of orgs) for (const lane of [0, 1] as const) flood(pool, 2, { org, lane, account: org })
+    expect(codeOf(() => pool.add(tx({ org: 'late', seq: 2 }), 1, NOW_MS))).toBe('MEMPOOL_FULL')
+    expect(pool.add(tx({ org: 'late' }), 1, NOW_MS)[0]?.fault.code).toBe('MEMPOOL_FULL')
+    expect(seqs(pool.take(ROOM))).toEqual([1])
+  })
+
+  test('keeps its turn when what has none leaves', () => {
+    const pool = new Mempool({ bytesMax: 80_000 })
+    pool.add(tx({ account: 'ada' }), 1, NOW_MS)
+    pool.add(tx({ account: 'ada', seq: 9, bytes: 8_000 }), 1, NOW_MS)
+    pool.add(tx({ org: 'north', account: 'n' }), 1, NOW_MS)
+    expect(pool.add(tx({ account: 'ben', bytes: 1_000 }), 1, NOW_MS)).toHaveLength(1)
+    expect(orgs(pool.take({ bytes: 300, count: 9 }))).toEqual(['city'])
+  })
+
+  test('counts what it has right, whatever comes and goes', () => {
+    const spec = fc.record({
+      org: fc.constantFrom('a', 'b'),
+      account: fc.constantFrom('x', 'y', 'z'),
+      lane: fc.constantFrom<Lane>(0, 1, 2),
+      seq: fc.integer({ min: 1, max: 12 }),
+      bytes: fc.integer({ min: 100, max: 900 }),
+      what: fc.constantFrom('add', 'add', 'add', 'remove', 'commit'),
+    })
+    fc.assert(
+      fc.property(fc.array(spec, { maxLength: 120 }), (specs) => {
+        const pool = new Mempool({ bytesMax: 32_000 })
+        const held = new Map<string, SignedTx>()
+        const nexts = new Map<string, number>()
+        for (const { what, ...one } of specs) {
+          const given = tx(one)
+          const who = `${one.org} ${one.account} ${one.lane}`
+          const next = nexts.get(who) ?? 1
+          if (what === 'remove') {
+            pool.remove(given.id)
+            held.delete(given.id)
+          } else if (what === 'commit' && one.seq === next) {
+            nexts.set(who, next + 1)
+            for (const { tx: gone } of pool.committed([given], NOW_MS)) held.delete(gone.id)
+            held.delete(given.id)
+          } else if (what === 'add') {
+            codeOf(() => {
+              for (const { tx: gone } of pool.add(given, next, NOW_MS)) held.delete(gone.id)
+              held.set(given.id, given)
+            })
+          }
+        }
+        expect(pool.count).toBe(held.size)
+        expect(pool.bytes).toBe([...held.values()].reduce((sum, { bytes }) => sum + bytes.length, 0))
+        for (const org of ['a', 'b']) {
+          const own = [...held.values()].filter(({ body }) => body.org === org)
+          const sum = (of: readonly SignedTx[]): number => of.reduce((all, { bytes }) => all + bytes.length, 0)
+          expect(sum(own)).toBeLessThanOrEqual(4_000)
+          expect(sum(own.filter(({ body }) => body.lane !== 0))).toBeLessThanOrEqual(3_500)
+        }
+      }),
+      { numRuns: 300 },
+    )
   })
 })
 
