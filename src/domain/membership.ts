@@ -211,9 +211,13 @@ async function applyApprove(
   const { org, payload } = tx
   const proposal = await getMembershipProposal(view, payload.proposal)
   if (proposal === undefined) return refuse({ code: 'MEMBERSHIP_PROPOSAL_UNKNOWN', proposal: payload.proposal })
-  const stale = staleFault(proposal, await getRoster(view), block)
+  const roster = await getRoster(view)
+  const stale = staleFault(proposal, roster, block)
   if (stale !== undefined) return refuse(stale)
   if (proposal.approvals.includes(org)) return refuse({ code: 'MEMBERSHIP_APPROVED_ALREADY', institution: org })
+  // Asked with each approval: who was a member when it was proposed may be none now, and would get a seat that its peers can't fill.
+  const fault = await changesFault(view, roster, proposal.changes)
+  if (fault !== undefined) return refuse(fault)
   return afterApproval(view, idHash(payload.proposal), { ...proposal, approvals: [...proposal.approvals, org] }, block)
 }
 
@@ -233,7 +237,9 @@ async function changesFault(
   let roster = validators
   for (const [index, change] of changes.entries()) {
     const { institution, kind } = change
-    if ((await getInstitution(view, institution)) === undefined) {
+    // A seat can be taken away whoever has it: the peers of one that was removed are strangers, and nobody would ever fill it.
+    const isSeat = kind === 'remove' && roster.some((one) => one.institution === institution)
+    if (!isSeat && (await getInstitution(view, institution)) === undefined) {
       return { code: 'MEMBERSHIP_INSTITUTION_UNKNOWN', institution }
     }
     if (change.kind !== 'remove') {
@@ -277,6 +283,8 @@ async function afterApproval(
   if (queue.length > MEMBERSHIP_QUEUE_MAX) {
     return refuse({ code: 'MEMBERSHIP_QUEUE_FULL', waiting: before.length, waitingMax: MEMBERSHIP_QUEUE_MAX })
   }
+  if (member?.kind === 'remove' && (await keepsSeat(view, member.institution, queue)))
+    return refuse({ code: 'MEMBER_LAST_VALIDATOR', institution: member.institution })
   return accept([
     { ...record, value: undefined },
     { ...open, value: undefined },
@@ -298,6 +306,17 @@ async function seatOf(
   return [...validators, ...coming].some((one) => one.institution === institution)
     ? [{ kind: 'remove', institution }]
     : []
+}
+
+/** Whether it has a seat after all of that: the last one can't be taken away. */
+async function keepsSeat(
+  view: StateView,
+  institution: InstitutionId,
+  queue: readonly ValidatorChange[],
+): Promise<boolean> {
+  let { validators } = await getRoster(view)
+  for (const change of queue) validators = withChange(validators, change) ?? validators
+  return validators.some((one) => one.institution === institution)
 }
 
 /** Ends the epoch at every 1,000th block, and with the block after an approved `now`; says who votes next. */

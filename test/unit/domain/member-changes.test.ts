@@ -2,10 +2,16 @@ import { beforeEach, describe, expect, test } from 'vitest'
 import { parseInstitutionId } from '../../../src/core/ids.ts'
 import { getInstitution, getPeerInstitution, listMemberPeers } from '../../../src/domain/accounts.ts'
 import type { MemberChange, NewInstitution } from '../../../src/domain/member-changes.ts'
-import { draftMembershipApprove, draftMembershipPropose } from '../../../src/domain/membership.ts'
+import {
+  type MembershipPropose,
+  draftMembershipApprove,
+  draftMembershipPropose,
+} from '../../../src/domain/membership.ts'
 import { draftStorageOffer, draftStorageRemove } from '../../../src/domain/storage-offers.ts'
 import { getStorageNumber, getStoragePeer } from '../../../src/domain/storage-state.ts'
+import type { ValidatorChange } from '../../../src/domain/validator-plan.ts'
 import { approvedChanges, getRoster, memberIds, membersChangedAt } from '../../../src/domain/validator-sets.ts'
+import type { SignedTx } from '../../../src/ledger/transaction.ts'
 import {
   HOUR_MS,
   type Person,
@@ -125,6 +131,72 @@ describe('an institution is removed', () => {
     const alone = makeGenesis({ city: 'hospital', north: 'hospital' }, ['city'])
     chain = await TestChain.open(alone)
     expect((await decide(remove('city'), ['city']))[0]).toBe('MEMBER_LAST_VALIDATOR')
+  })
+})
+
+describe('a seat whose holder was removed', () => {
+  const SIX = ['city', 'north', 'south', 'east', 'lab', 'court']
+  const add = (name: string): ValidatorChange => ({
+    kind: 'add',
+    institution: id(name),
+    key: signerOf(`${name} consensus`).publicKey,
+  })
+  const leave = (name: string): ValidatorChange => ({ kind: 'remove', institution: id(name) })
+  const open = async (...validators: string[]): Promise<void> => {
+    chain = await TestChain.open(
+      makeGenesis(Object.fromEntries(SIX.map((name) => [name, 'hospital' as const])), validators),
+    )
+  }
+  const propose = async (by: string, change: Partial<MembershipPropose>): Promise<SignedTx> => {
+    const { since: base } = await getRoster(chain.chain.reader)
+    const payload = { base, changes: [], expiresMs: chain.nowMs + HOUR_MS, ...change }
+    return chain.tx(admin(by), draftMembershipPropose(payload))
+  }
+  const approve = async (tx: SignedTx, ...names: string[]): Promise<string[]> => {
+    const outcomes: string[] = []
+    for (const name of names)
+      outcomes.push(await chain.outcome(await chain.tx(admin(name), draftMembershipApprove({ proposal: tx.id }))))
+    return outcomes
+  }
+  const seats = async (): Promise<string> =>
+    (await getRoster(chain.chain.reader)).validators.map(({ institution }) => institution).join(' ')
+
+  test('does not come to be by what was proposed while it was a member', async () => {
+    await open('city', 'north', 'south')
+    const adding = await propose('city', { changes: [add('court')], now: true })
+    expect(await chain.outcome(adding)).toBe('ok')
+    expect(await approve(adding, 'north', 'south', 'east')).toEqual(['ok', 'ok', 'ok'])
+    const removing = await propose('north', { member: remove('court') })
+    expect(await chain.outcome(removing)).toBe('ok')
+    expect(await approve(removing, 'city', 'south', 'east', 'lab')).toEqual(['ok', 'ok', 'ok', 'ok'])
+    expect(await members()).toBe('city east lab north south')
+    // Four of five are behind it already. Whoever approves it is told why it can't be, each time, and nothing of it waits.
+    expect(await approve(adding, 'lab', 'lab')).toEqual(Array(2).fill('MEMBERSHIP_INSTITUTION_UNKNOWN'))
+    expect(await approvedChanges(chain.chain.reader)).toEqual([])
+    await chain.block()
+    expect(await seats()).toBe('city north south')
+  })
+
+  test('can be taken away by a proposal', async () => {
+    await open('city', 'north', 'court')
+    expect(await decide(remove('court'), SIX.slice(0, 5))).toEqual(Array(5).fill('ok'))
+    expect(await seats()).toBe('city north court')
+    expect(await chain.outcome(await propose('city', { changes: [leave('court')] }))).toBe('ok')
+    expect(await chain.outcome(await propose('city', { changes: [leave('court'), leave('court')] }))).toBe(
+      'MEMBERSHIP_INSTITUTION_UNKNOWN',
+    )
+    expect(await chain.outcome(await propose('city', { changes: [add('court')] }))).toBe(
+      'MEMBERSHIP_INSTITUTION_UNKNOWN',
+    )
+  })
+
+  test('does not become the only one by changes that wait', async () => {
+    await open('city', 'court')
+    const leaving = await propose('city', { changes: [leave('city')] })
+    expect(await chain.outcome(leaving)).toBe('ok')
+    expect(await approve(leaving, ...SIX.slice(1, 5))).toEqual(Array(4).fill('ok'))
+    expect((await decide(remove('court'), SIX.slice(0, 5))).at(-1)).toBe('MEMBER_LAST_VALIDATOR')
+    expect(await members()).toContain('court')
   })
 })
 
