@@ -3,8 +3,12 @@ import { type Command, InvalidArgumentError } from 'commander'
 import type { CID } from 'multiformats/cid'
 import { type AccountId, parseCid, parseRecordId } from '../core/ids.ts'
 import type { Signer } from '../core/ports.ts'
-import { ERASURE_CERTIFICATE_BYTES_MAX, checkErasureCertificate } from '../domain/erasure-certificate.ts'
-import { type ErasureCertificate, draftStorageErase } from '../domain/storage-erasure.ts'
+import {
+  type CheckedErasure,
+  ERASURE_CERTIFICATE_BYTES_MAX,
+  checkErasureCertificate,
+} from '../domain/erasure-certificate.ts'
+import { draftStorageErase } from '../domain/storage-erasure.ts'
 import { draftStorageHold, draftStorageUnhold } from '../domain/storage-holds.ts'
 import { draftStorageRelease, draftStorageRenew } from '../domain/storage-leases.ts'
 import type { KeepingAnswer } from '../gateway/storage-routes.ts'
@@ -196,9 +200,9 @@ function eraseCommands(program: Command): void {
       withPeer(command, async ({ client, options, signal }) => {
         const { body } = await client.call(`/api/v1/objects/${parseCid(object).toString()}/erasure`, { signal })
         const { chain } = await client.get<{ chain: string }>('/api/v1/ledger/head', { signal })
-        const { certificate } = await checkErasureCertificate(new Uint8Array(body), await trustedChain({ chain }))
+        const checked = await checkErasureCertificate(new Uint8Array(body), await trustedChain({ chain }))
         if (given.out !== undefined) await writeProof(given.out, new Uint8Array(body), given.force)
-        printCertificate(options.json, certificate, given.out)
+        printCertificate(options.json, checked, given.out)
       }),
     )
   erase
@@ -211,17 +215,18 @@ function eraseCommands(program: Command): void {
     .action(async (file: string, given: { chain?: string; genesis?: string }, command: Command) =>
       run(command, async (options) => {
         const bytes = await readBounded(file, ERASURE_CERTIFICATE_BYTES_MAX)
-        const { certificate } = await checkErasureCertificate(bytes, await trustedChain(given))
-        printCertificate(options.json, certificate, undefined)
+        const checked = await checkErasureCertificate(bytes, await trustedChain(given))
+        printCertificate(options.json, checked, undefined)
       }),
     )
 }
 
-function printCertificate(json: boolean, certificate: ErasureCertificate, out: string | undefined): void {
-  const rows = certificateRows(certificate)
+function printCertificate(json: boolean, checked: CheckedErasure, out: string | undefined): void {
+  const rows = certificateRows(checked)
+  const { certificate, proved } = checked
   print(
     json,
-    { ...certificate, ...(out === undefined ? {} : { out }) },
+    { ...certificate, proved, ...(out === undefined ? {} : { out }) },
     out === undefined ? rows : [...rows, ['written', out]],
   )
 }

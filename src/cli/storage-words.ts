@@ -1,5 +1,5 @@
 /** What `gc`, `pin`, `hold` and `erase` say in words. */
-import type { ErasureCertificate } from '../domain/storage-erasure.ts'
+import type { CheckedErasure } from '../domain/erasure-certificate.ts'
 import type { KeepingAnswer } from '../gateway/storage-routes.ts'
 import type { CollectionSummary } from '../peer/collection-report.ts'
 import type { Pin } from '../peer/pins.ts'
@@ -64,32 +64,29 @@ export function holdsText({ blockTimeMs, erasedMs, holds, isKept, leaseMs, recor
   return `${rows}\n\n${columns(['by', 'reason', 'since (UTC)'], list)}`
 }
 
+/** @param checked - says what is proved: the rest is the word of the peer that made the certificate, and is told as that. */
 export function certificateRows({
-  erasedMs,
-  manifest,
-  signed,
-  waiting,
-}: ErasureCertificate): (readonly [string, string])[] {
+  certificate: { erasedMs, manifest, signed, waiting },
+  proved,
+}: Pick<CheckedErasure, 'certificate' | 'proved'>): (readonly [string, string])[] {
   const lines = [
-    ...signed.map((one) => [
+    ...signed.map((one, at) => [
       `${one.index}/${one.column}`,
-      one.institution,
-      `deleted, signed ${timeText(one.timeMs)} UTC`,
+      at < proved ? `deleted, signed ${timeText(one.timeMs)} UTC` : 'signed, not proved to be by its holder',
       one.peer,
+      one.institution,
     ]),
-    ...waiting.map((one) => [`${one.index}/${one.column}`, one.institution, 'has not signed', one.peer]),
+    ...waiting.map((one) => [`${one.index}/${one.column}`, 'has not signed, it is said', one.peer, one.institution]),
   ]
+  const rest = signed.length - proved
   return [
     ['object', manifest.toString()],
     ['erased', `${timeText(erasedMs)} UTC`],
-    [
-      'complete',
-      waiting.length === 0
-        ? `yes: all ${signed.length} columns are signed for`
-        : `no: ${waiting.length} are waited for`,
-    ],
+    ['proved', `the holders of ${proved} columns have signed that they deleted them`],
+    ...(rest === 0 ? [] : [['not proved', `that ${rest} more signatures are those of holders`] as const]),
+    ['waited for', `${waiting.length === 0 ? 'nobody' : `${waiting.length} columns`}, as the peer says that made this`],
     ...(lines.length === 0
       ? []
-      : [['columns', `\n${columns(['extent/column', 'by', 'state', 'peer'], lines)}`] as const]),
+      : [['columns', `\n${columns(['extent/column', 'state', 'peer', 'said to be of'], lines)}`] as const]),
   ]
 }

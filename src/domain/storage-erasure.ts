@@ -119,9 +119,9 @@ export function erasureStateKeys({
   return [{ namespace: OBJECT_NAMESPACE, key: manifest.multihash.digest }, ...keys]
 }
 
-/** What the ledger noted of an erased column, as a state value. */
-export function erasedSignature(value: unknown): Uint8Array {
-  return storedErased(value, 'object-erased').signature
+/** What the ledger noted of an erased column, from its state value. */
+export function notedErasure(value: unknown): { readonly timeMs: number; readonly signature: Uint8Array } {
+  return storedErased(value, 'object-erased')
 }
 
 /** The check of a peer's word that it has deleted its column. */
