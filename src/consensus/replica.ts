@@ -18,7 +18,6 @@ import type { InstitutionId, TxId } from '../core/ids.ts'
 import {
   BLOCK_TX_BYTES_MAX,
   CATCH_UP_INTERVAL_MS,
-  CONSENSUS_FULL_VIEWS_MAX,
   TRANSACTIONS_SHARED_AGAIN_MAX,
   TRANSACTIONS_SHARED_MAX,
   TRANSACTIONS_SHARE_AGAIN_MS,
@@ -36,6 +35,7 @@ import { type ConsensusMessage, decodeMessage, encodeMessage } from './messages.
 import { startSimplex, stepSimplex, tipOf } from './simplex.ts'
 import type { EventTime, SimplexEffect, SimplexEvent, SimplexNote, SimplexStep } from './simplex-events.ts'
 import type { Block, FinalPoint, HaltReason, SimplexState } from './simplex-state.ts'
+import { isFarAbove } from './simplex-timers.ts'
 import type { ReplicaDeps, ReplicaOptions } from './replica-ports.ts'
 import { SignatureChecks } from './signature-checks.ts'
 import { VoteRecords } from './vote-records.ts'
@@ -272,7 +272,7 @@ export class Replica {
     const epoch = this.#state?.set.epoch
     if (epoch === undefined) return
     // Where nothing becomes final for long, full blocks would only fill the log.
-    const isFar = view > (this.#state?.final.view ?? 0) + CONSENSUS_FULL_VIEWS_MAX
+    const isFar = this.#state !== undefined && isFarAbove(this.#state.final, view)
     const txs = isFar ? [] : this.#nextTxs(this.#pace.txsOfBlock(this.#options.deltaMs), parent)
     const proposer = this.#options.institution
     let proposal: Awaited<ReturnType<Chain['propose']>>

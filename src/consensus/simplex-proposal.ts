@@ -11,7 +11,14 @@ import { type Certificate, encodeCertificate, signersOf } from '../ledger/certif
 import type { Header } from '../ledger/header.ts'
 import type { Ballot, Vote } from '../ledger/vote.ts'
 import type { ConsensusMessage } from './messages.ts'
-import { type Block, type Draft, type FinalPoint, type ViewProposal, isLastOfEpoch } from './simplex-state.ts'
+import {
+  type Block,
+  type Draft,
+  type FinalPoint,
+  NOT_JUSTIFIED,
+  type ViewProposal,
+  isLastOfEpoch,
+} from './simplex-state.ts'
 import { parentFor } from './simplex-parent.ts'
 import { dueMs } from './simplex-timers.ts'
 import { adopt, addVote, ban, halt, want } from './simplex-votes.ts'
@@ -206,8 +213,15 @@ function setProposal(
   justify: Justification,
   justified: ViewProposal['justified'],
 ): void {
+  const isOver = view < draft.state.view
   draft.editView(view, {
-    proposal: { block, justify, justified, receivedMs: draft.nowMs, receivedWallMs: draft.wallMs },
+    proposal: {
+      block,
+      justify: isOver ? NOT_JUSTIFIED : justify,
+      justified,
+      receivedMs: draft.nowMs,
+      receivedWallMs: draft.wallMs,
+    },
   })
 }
 

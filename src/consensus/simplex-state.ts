@@ -62,7 +62,7 @@ export interface BallotBox {
 /** A leader's proposal for a view: a new block, or one that ends the epoch and is proposed again. */
 export interface ViewProposal {
   readonly block: CID
-  /** Why the block may stand in this view; for a new block, what its body says. */
+  /** Why the block may stand in this view; for a new block, what its body says. Let go with the view. */
   readonly justify: Justification
   /** Whether every certificate of `justify` was verified. */
   readonly justified: 'checking' | 'yes' | 'no'
@@ -145,6 +145,9 @@ export interface SimplexState {
   /** Certificates that were formed here, and when they go to those who show no sign of them by then (rule 7). */
   readonly handing: readonly { readonly certificate: Certificate; readonly dueMs: number }[]
 }
+
+/** Of a proposal whose view is over: what stood there is needed no more. */
+export const NOT_JUSTIFIED: Justification = { parentCert: null, nullifyCerts: [] }
 
 export const NO_VIEW: ViewState = {
   boxes: new Map(),

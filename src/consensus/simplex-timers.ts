@@ -2,6 +2,7 @@
 import {
   CONSENSUS_DELTA_GROWTH,
   CONSENSUS_DELTA_MS_MAX,
+  CONSENSUS_FULL_VIEWS_MAX,
   CONSENSUS_GROWTH_KEPT_MAX,
   CONSENSUS_GROWTH_MAX,
   CONSENSUS_SILENT_MS,
@@ -38,7 +39,8 @@ export function growthAfterFinal(growth: number): number {
 
 /**
  * When the current view's block is due, as far as this validator knows: with transactions waiting soon after the parent; with
- * none, when an idle chain moves its time on.
+ * none, when an idle chain moves its time on. Far above the final block not before Δ: what ends view after view at once, such as clocks
+ * that disagree, then ends one in a minute, and leaves days to mend it instead of filling logs, memory and blocks within minutes.
  */
 export function dueMs(draft: Draft): number {
   const { enteredMs, final, options, transactionsSinceMs, view } = draft.state
@@ -53,7 +55,13 @@ export function dueMs(draft: Draft): number {
   const finishMs = final.id.equals(id) ? idleMs : enteredMs + CONSENSUS_UNFINAL_DELTAS * deltaMs(draft.state)
   const busyMs =
     transactionsSinceMs === undefined ? idleMs : Math.max(transactionsSinceMs, after(options.blockIntervalMs))
-  return Math.max(enteredMs, Math.min(idleMs, finishMs, busyMs))
+  const soonestMs = enteredMs + (isFarAbove(final, view) ? deltaMs(draft.state) : 0)
+  return Math.max(soonestMs, Math.min(idleMs, finishMs, busyMs))
+}
+
+/** Whether what is in the way of finality is more than some lost messages or leaders. */
+export function isFarAbove(final: { readonly view: number }, view: number): boolean {
+  return view > final.view + CONSENSUS_FULL_VIEWS_MAX
 }
 
 export interface Deadlines {

@@ -8,7 +8,8 @@
  * The rules are numbered as in the design:
  *  1. Enter view v+1 on a notarize certificate for v whose block is executed, on a nullify certificate for v, or on a finalize
  *     certificate for any view >= v. Timers: 2Δ for the proposal, 3Δ for the view.
- *  2. Propose once per view, on a notarized parent with nullify certificates for every view between.
+ *  2. Propose once per view, on a notarized parent with nullify certificates for every view between; more than 32 views above the final
+ *     block not before Δ.
  *  3. Notarize one block per view: its parent is certified, the views between are nullified, it is held whole, executing it
  *     gives its roots, its time is later than its parent's and within two seconds of now. An invalid one: nullify at once.
  *  4. Nullify a view on a timer, on an invalid block, or with its leader, unless finalize was voted in it.
@@ -25,15 +26,19 @@
  * block per view and never both nullifies a view and finalizes in it. So if a block is final in view v, there is no other
  * notarized block in v and no nullify certificate of v; a block of a later view must have v nullified or descend from v's block:
  * it descends from it. That needs votes to be durable before they are sent, or a restart would vote again, differently:
- * `cast` means signed, then durable, and only the answer to it leads to sending. The Spin model in test/model checks this.
+ * `cast` means signed, then durable, and only the answer to it leads to sending. The Spin model in test/model checks this. When a block
+ * is proposed, and who still has one that was voted for, are no part of the argument: votes are never forgotten above the final block, blocks are.
  *
  * Liveness. Once messages take less than Δ (three quarters of it, where a faulty validator shows its vote to one alone), and Δ grows
  * until they do, an honest leader's block is notarized and finalized by all
- * honest validators before their timers run out; lost messages are sent again (rule 8), and whoever is behind asks.
+ * honest validators before their timers run out; lost messages are sent again (rule 8), and whoever is behind asks. A view with a
+ * nullify certificate is stepped over by whoever lacks its block, so a block of such a view that is not known to be notarized may be let
+ * go some views later: who builds on it has it.
  *
  * @see docs/spec/consensus.md; docs/decisions/0067-simplex.md; Chan and Pass, "Simplex Consensus" (2023)
  */
 import type { CID } from 'multiformats/cid'
+import { CONSENSUS_FULL_VIEWS_MAX } from '../core/limits.ts'
 import type { Certificate } from '../ledger/certificate.ts'
 import type { ValidatorSet } from '../ledger/validators.ts'
 import type { Ballot, Vote } from '../ledger/vote.ts'
@@ -60,6 +65,7 @@ import {
   Draft,
   type FinalPoint,
   type HaltReason,
+  NOT_JUSTIFIED,
   type SimplexOptions,
   type SimplexState,
   epochState,
@@ -216,6 +222,7 @@ function enterNext(draft: Draft): boolean {
 }
 
 function enter(draft: Draft, view: number, by: Extract<SimplexNote, { name: 'view' }>['by']): true {
+  letGoJustification(draft)
   draft.set({ view, enteredMs: draft.nowMs })
   draft.set({ growth: growthInView(draft.state, by === 'nullified') })
   draft.emit({ type: 'note', what: { name: 'view', view, by } })
@@ -223,12 +230,23 @@ function enter(draft: Draft, view: number, by: Extract<SimplexNote, { name: 'vie
   return true
 }
 
-/** Blocks of past views that nothing came of; those that were voted for are kept, since others may ask for them. */
+/** Of the view that is left: far above the final block it holds hundreds of certificates, in each view anew. */
+function letGoJustification(draft: Draft): void {
+  const { view } = draft.state
+  const { proposal } = draft.view(view)
+  if (proposal !== undefined) draft.editView(view, { proposal: { ...proposal, justify: NOT_JUSTIFIED } })
+}
+
+/**
+ * Blocks of past views that nothing came of; those that were voted for are kept, since others may ask for them: for some views, where
+ * their own was given up.
+ */
 function forgetBlocks(draft: Draft): void {
   const { blocks, view, views } = draft.state
   const needed = new Set<string>()
-  for (const { finalization, notarization, own } of views.values()) {
-    for (const id of [finalization?.block, notarization?.block, own.notarized])
+  for (const [at, { finalization, notarization, nullification, own }] of views) {
+    const isGivenUp = nullification !== undefined && view > at + CONSENSUS_FULL_VIEWS_MAX
+    for (const id of [finalization?.block, notarization?.block, isGivenUp ? undefined : own.notarized])
       if (id !== undefined) needed.add(String(id))
   }
   // With the blocks between them and the final one.

@@ -2,10 +2,21 @@
  * What a validator must not forget: its votes above the final block, and the blocks it voted for. Written to the vote log before
  * anything is sent, read at the next start, and left out once the chain is final past it.
  *
+ * While nothing becomes final, blocks of views that were given up are left out too: each carries the certificates of all such views
+ * below it. A vote never is.
+ *
  * @see docs/spec/vote-log.md
  */
 import { decodeCanonical, encodeCanonical } from '../core/codec.ts'
-import { BLOCK_BYTES_MAX, HEADER_BYTES_MAX, VOTE_LOG_RECORD_BYTES_MAX, VOTE_LOG_REPLACE_BYTES } from '../core/limits.ts'
+import {
+  BLOCK_BYTES_MAX,
+  CONSENSUS_FULL_VIEWS_MAX,
+  HEADER_BYTES_MAX,
+  VOTE_LOG_BYTES_MAX,
+  VOTE_LOG_RECORD_BYTES_MAX,
+  VOTE_LOG_REPLACE_BYTES,
+  VOTE_LOG_SLACK_BYTES,
+} from '../core/limits.ts'
 import { byteString, integer, object } from '../core/schema.ts'
 import { type Certificate, decodeCertificate, encodeCertificate } from '../ledger/certificate.ts'
 import { type Vote, decodeVote, encodeVote } from '../ledger/vote.ts'
@@ -128,7 +139,7 @@ export class VoteRecords {
       live.unshift({ epoch: first.epoch, view: first.view, record, block })
     }
     this.#live.push(...live)
-    await this.#inTurn(() => this.#log.append(live.map(({ record }) => record)))
+    await this.#inTurn(() => this.#write(live))
   }
 
   /** Forgets what is not above this view of this epoch, once the log is long: nothing there can be voted on any more. */
@@ -138,11 +149,49 @@ export class VoteRecords {
     if (epoch > before || (epoch === before && view > beforeView)) this.#floor = { epoch, view }
     if (this.#log.bytes < VOTE_LOG_REPLACE_BYTES) return
     await this.#inTurn(async () => {
-      if (this.#log.bytes < VOTE_LOG_REPLACE_BYTES) return
-      const floor = { type: RECORD.floor, payload: encodeCanonical(this.#floor) }
-      const halt = this.#isHalted ? [HALT] : []
-      await this.#log.replace([floor, ...halt, ...this.#live.map(({ record }) => record)])
+      if (this.#log.bytes >= VOTE_LOG_REPLACE_BYTES) await this.#replace()
     })
+  }
+
+  /** Adds records that are live already, or writes all that is live anew, with them. */
+  #write(added: readonly Live[]): Promise<void> {
+    return this.#letGo(added) ? this.#replace() : this.#log.append(added.map(({ record }) => record))
+  }
+
+  #replace(): Promise<void> {
+    const floor = { type: RECORD.floor, payload: encodeCanonical(this.#floor) }
+    const halt = this.#isHalted ? [HALT] : []
+    return this.#log.replace([floor, ...halt, ...this.#live.map(({ record }) => record)])
+  }
+
+  /**
+   * Where the log is long: lets go of blocks that nothing came of, if they are the half of it, or if there is no room without. Those of
+   * views that were given up some views ago, and that no certificate names: nobody needs them to go on (see simplex.ts, Liveness).
+   *
+   * @returns whether any went.
+   */
+  #letGo(added: readonly Live[]): boolean {
+    const { bytes } = this.#log
+    const addedBytes = bytesOf(added) + VOTE_LOG_SLACK_BYTES
+    if (bytes + addedBytes < VOTE_LOG_REPLACE_BYTES) return false
+    const given = new Set<string>()
+    const named = new Set<string>()
+    let newest = 0
+    for (const { certificate, epoch, view } of this.#live) {
+      newest = Math.max(newest, view)
+      if (certificate?.kind === 'nullify') given.add(`${epoch} ${view}`)
+      else if (certificate?.block !== undefined) named.add(certificate.block.toString())
+    }
+    const isGone = ({ block, epoch, view }: Live): boolean =>
+      block !== undefined &&
+      view + CONSENSUS_FULL_VIEWS_MAX < newest &&
+      given.has(`${epoch} ${view}`) &&
+      !named.has(block.id.toString())
+    const gone = new Set(this.#live.filter(isGone))
+    const isWorth = 2 * bytesOf([...gone]) >= bytes || bytes + addedBytes > VOTE_LOG_BYTES_MAX
+    if (gone.size === 0 || !isWorth) return false
+    this.#live = this.#live.filter((one) => !gone.has(one))
+    return true
   }
 
   #inTurn(work: () => Promise<void>): Promise<void> {
@@ -151,6 +200,10 @@ export class VoteRecords {
     return result
   }
 }
+
+/** Without the frames around them. */
+const bytesOf = (records: readonly Live[]): number =>
+  records.reduce((sum, { record }) => sum + record.payload.length, 0)
 
 export function encodeBlockRecord({ body, headerBytes: header }: Pick<Block, 'body' | 'headerBytes'>): Uint8Array {
   return encodeCanonical({ header, body })

@@ -733,7 +733,10 @@ export const CONSENSUS_WANT_MS_MAX = 5_000
 export const CONSENSUS_SERVE_INTERVAL_MS = 50
 /** Signatures of certificates that are checked together, before others have their turn. */
 export const CONSENSUS_CHECKED_TOGETHER = 64
-/** Blocks so many views after the final one hold no transactions: what is in their way is not a lack of room. */
+/**
+ * Blocks so many views after the final one hold no transactions, since what is in their way is not a lack of room, and come no sooner
+ * than Δ after their view began. And blocks of views that were given up so many views ago are let go.
+ */
 export const CONSENSUS_FULL_VIEWS_MAX = 32
 /** Certificates, and votes, that are sent again at once. */
 export const CONSENSUS_CERTIFICATES_SENT_MAX = 256
@@ -766,5 +769,7 @@ export const TRANSACTIONS_SHARE_AGAIN_MS = 2_000
 export const CATCH_UP_INTERVAL_MS = 500
 /** Length of the vote log at which what is final is taken out of it. */
 export const VOTE_LOG_REPLACE_BYTES = 16 * 1024 * 1024
+/** What frames may add to records that are about to be appended: some votes, a block, the certificates of a view or two. */
+export const VOTE_LOG_SLACK_BYTES = 64 * 1024
 /** A block that is due and not final for so long is a stall that operators are told of. */
 export const LEDGER_STALL_MS = 3_000

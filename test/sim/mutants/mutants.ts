@@ -79,8 +79,8 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: 'src/consensus/vote-records.ts',
-        find: 'await this.#inTurn(() => this.#log.append(live.map(({ record }) => record)))',
-        replace: 'void this.#inTurn(() => this.#log.append(live.map(({ record }) => record)))',
+        find: 'await this.#inTurn(() => this.#write(live))',
+        replace: 'void this.#inTurn(() => this.#write(live))',
       },
     ],
     noticed: /not durable/,
