@@ -257,11 +257,16 @@ export class Replica {
   /** Signs, makes durable, and only then lets the step send. */
   async #cast({ ballots, block, certificates }: Extract<SimplexEffect, { type: 'cast' }>): Promise<void> {
     const { chain, signer } = this.#deps
-    const set = this.#state?.set
+    const { blocks, set } = this.#state ?? {}
     if (set === undefined) return
+    const below: Block[] = []
+    for (let at = block; at !== undefined; ) {
+      at = blocks?.get(at.header.parent.toString())?.block
+      if (at !== undefined) below.push(at)
+    }
     const votes: Vote[] = []
     for (const ballot of ballots) votes.push(await signVote(signer, chain.id, set, ballot))
-    await this.#records.add(votes, block, certificates ?? [])
+    await this.#records.add(votes, block, certificates ?? [], below)
     this.#happen({ type: 'cast', votes })
   }
 

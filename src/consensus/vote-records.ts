@@ -117,8 +117,19 @@ export class VoteRecords {
     await this.#inTurn(() => this.#log.append([HALT]))
   }
 
-  /** Makes votes durable, with the block that they are for and the certificates that they rest on. */
-  async add(votes: readonly Vote[], block: Block | undefined, certificates: readonly Certificate[]): Promise<void> {
+  /**
+   * Makes votes durable, with the block that they are for and the certificates that they rest on.
+   *
+   * @param below - blocks between that one and the final one. Those that this validator didn't vote for are made durable first: who
+   *   did may have let them go, and with a loss of power everywhere they would be nowhere.
+   */
+  async add(
+    votes: readonly Vote[],
+    block: Block | undefined,
+    certificates: readonly Certificate[],
+    below: readonly Block[] = [],
+  ): Promise<void> {
+    const lacking = this.#lacking(below)
     const live: Live[] = [
       ...certificates.map((certificate) => ({
         epoch: certificate.epoch,
@@ -135,11 +146,21 @@ export class VoteRecords {
     ]
     const [first] = votes
     if (block !== undefined && first !== undefined) {
-      const record = { type: RECORD.block, payload: encodeBlockRecord(block) }
-      live.unshift({ epoch: first.epoch, view: first.view, record, block })
+      live.unshift({ ...liveBlock(block), epoch: first.epoch, view: first.view })
     }
-    this.#live.push(...live)
-    await this.#inTurn(() => this.#write(live))
+    this.#live.push(...lacking, ...live)
+    await this.#inTurn(() => this.#writeAll([...lacking.map((one) => [one]), live]))
+  }
+
+  #lacking(below: readonly Block[]): Live[] {
+    if (below.length === 0) return []
+    const known = new Set(this.#live.map(({ block }) => block?.id.toString()))
+    return below.filter(({ id }) => !known.has(id.toString())).map(liveBlock)
+  }
+
+  /** One by one: together they may be more than is written at once. */
+  async #writeAll(parts: readonly (readonly Live[])[]): Promise<void> {
+    for (const part of parts) await this.#write(part)
   }
 
   /** Forgets what is not above this view of this epoch, once the log is long: nothing there can be voted on any more. */
@@ -199,6 +220,11 @@ export class VoteRecords {
     this.#turn = result.catch(() => undefined)
     return result
   }
+}
+
+function liveBlock(block: Block): Live {
+  const record = { type: RECORD.block, payload: encodeBlockRecord(block) }
+  return { epoch: block.header.epoch, view: block.header.view, record, block }
 }
 
 /** Without the frames around them. */

@@ -79,8 +79,8 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: 'src/consensus/vote-records.ts',
-        find: 'await this.#inTurn(() => this.#write(live))',
-        replace: 'void this.#inTurn(() => this.#write(live))',
+        find: 'await this.#inTurn(() => this.#writeAll(',
+        replace: 'void this.#inTurn(() => this.#writeAll(',
       },
     ],
     noticed: /not durable/,

@@ -83,6 +83,20 @@ function reloaded(log: VoteLogPort): VoteRecords {
   return records
 }
 
+test('a block is logged with those below it that were not voted for, each once', async () => {
+  const log = new BoundedLog()
+  const records = new VoteRecords(log)
+  const [first, second, third] = [1, 2, 3].map((view) => bench.block(view)) as [Block, Block, Block]
+  await records.add([bench.vote(bench.me, 'notarize', 1, first.id)], first, [])
+  const certificates = [bench.certificate('notarize', 2, second.id)]
+  await records.add([bench.vote(bench.me, 'notarize', 3, third.id)], third, certificates, [second, first])
+  await records.add([bench.vote(bench.me, 'finalize', 3, third.id)], undefined, [], [second, first])
+  const views = reloaded(log)
+    .said(0)
+    ?.blocks.map(({ header }) => header.view)
+  expect(views).toEqual([1, 2, 3])
+})
+
 describe('while view after view is given up', () => {
   test('the log has room for ever: blocks of old views go, and no vote and no certificate does', async () => {
     const log = new BoundedLog()
