@@ -40,7 +40,7 @@ for (; performance.now() < endMs; seed++) {
   }
 }
 const columns = (...words: readonly (number | string)[]): string =>
-  words.map((word, i) => (i === 0 ? String(word).padEnd(40) : String(word).padStart(10))).join('')
+  words.map((word, i) => (i === 0 ? String(word).padEnd(40) : String(word).padStart(12))).join('')
 console.log(columns('', 'accepted', 'refused', 'reached', 'by samples', 'kept'))
 for (const fuzzer of fuzzers) {
   const { accepted, refused } = fuzzer.tally
