@@ -17,14 +17,14 @@ export function contentCommands(program: Command): void {
     .description(
       'Seals a file or folder, stores it on the peer, and waits until the peer has placed it on the network. Repeat the command to go on after an interruption.',
     )
-    .argument('<path>', 'file or folder')
+    .argument('<path>', 'file, or folder of at most 65,536 files')
     .option('--as <name>', 'account that stores, and that can open it')
     .addOption(
       new Option('--cipher <profile>', 'how it is sealed')
         .choices(['aes-256-gcm', 'chacha20-poly1305'])
         .default('aes-256-gcm'),
     )
-    .option('--restart', 'forget an interrupted put of the same thing', false)
+    .option('--restart', 'begin anew: what an interrupted put of the same thing sent is taken back', false)
     .option('--critical', 'full copies on more institutions than may lie; 64 KiB at most', false)
     .option('--no-wait', 'leave placing it on the network to the peer')
     .addHelpText('after', '\nExample:\n  apotheca put ./study --as radiology')

@@ -116,7 +116,7 @@ export class UploadService {
         content: undefined,
       }
       this.#sessions.set(id, session)
-      if (offsetOf(session) === length) this.#isWhole(session, buildFileTree(session.digests, length).root)
+      if (offsetOf(session) === length) this.#noteWhole(session, buildFileTree(session.digests, length).root)
     }
   }
 
@@ -327,10 +327,10 @@ export class UploadService {
       )
       await this.#deps.store.write(nodes)
     }
-    this.#isWhole(session, tree.root)
+    this.#noteWhole(session, tree.root)
   }
 
-  #isWhole(session: Session, content: CID): void {
+  #noteWhole(session: Session, content: CID): void {
     session.content = content
     this.#whole++
   }

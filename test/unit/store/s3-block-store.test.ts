@@ -205,6 +205,7 @@ test('a block stays that is written while its only neighbour in the bucket is re
     const next = neighbours[at + 1] ?? one
     await store.write([one])
     const removed = store.remove(one.digest, capability)
+    // So that the writes meet each stage of a removal; whatever they meet, all must hold.
     await sleep(at % 6)
     await store.write([next])
     expect(await removed).toBe(true)
