@@ -1,5 +1,6 @@
 /** `put`, `get`, `ls`, `verify`, `cid`: files and folders of any size. */
 import { type Command, InvalidArgumentError, Option } from 'commander'
+import { LISTING_FILES_MAX } from '../core/limits.ts'
 import { EXIT } from '../core/coded-error.ts'
 import type { CipherProfile } from '../crypto/sealed-stream.ts'
 import { bytesText, columns, dim, print, rateText, secondsText, timeText } from './output.ts'
@@ -17,7 +18,7 @@ export function contentCommands(program: Command): void {
     .description(
       'Seals a file or folder, stores it on the peer, and waits until the peer has placed it on the network. Repeat the command to go on after an interruption.',
     )
-    .argument('<path>', 'file, or folder of at most 65,536 files')
+    .argument('<path>', `file, or folder of at most ${LISTING_FILES_MAX} files`)
     .option('--as <name>', 'account that stores, and that can open it')
     .addOption(
       new Option('--cipher <profile>', 'how it is sealed')
