@@ -27,6 +27,7 @@ import type { P2pHost } from '../p2p/host.ts'
 import { SYNC_PROTOCOL } from '../p2p/protocols.ts'
 import { RequestError, request } from '../p2p/request.ts'
 import { PeerError } from './faults.ts'
+import type { LedgerArrival } from './ledger-arrival.ts'
 import type { LedgerDatabase } from './ledger-database.ts'
 import { type SyncAnswer, decodeSyncAnswer, encodeSyncRequest } from './ledger-messages.ts'
 import { type SnapshotService, type SnapshotServiceOptions, remoteSource } from './snapshot-source.ts'
@@ -45,6 +46,7 @@ export interface CatchUpDeps {
   readonly chain: Chain
   readonly database: LedgerDatabase
   readonly snapshots: SnapshotService
+  readonly arrival: Pick<LedgerArrival, 'came'>
   readonly host: P2pHost
   /** Opens a chain on a store, to see that it is one. */
   readonly tryOpen: (store: KeyValueStore) => Promise<void>
@@ -101,6 +103,8 @@ export class CatchUp {
   #status: CatchUpStatus | undefined
   /** Highest head that a member told of. */
   #highestSeen = 0
+  /** Whether a member answered in this pass. */
+  #isAnswered = false
   #damage: Fault | undefined
   #rebuilds = 0
   #pausables: Pausable[] = []
@@ -156,7 +160,11 @@ export class CatchUp {
   now(): void {
     if (this.#running !== undefined || this.#stopping.signal.aborted) return
     this.#again = false
+    this.#isAnswered = false
     this.#running = this.#pass()
+      .then(() => {
+        if (this.#isAnswered && this.#damage === undefined) this.#deps.arrival.came()
+      })
       .catch((error: unknown) => {
         if (this.#stopping.signal.aborted) return
         if (isDamage(error)) this.damaged(error)
@@ -283,6 +291,7 @@ export class CatchUp {
       turns = turns.slice(1)
       try {
         const { blocks, head } = await this.#ask(peer, from)
+        this.#isAnswered = true
         const isFar = head - chain.head.height >= gapMax && (await this.#shown({ peer, head })).isEpochEnd
         if (isFar) return { outcome: 'far', peer: peer.toString(), head }
         if (blocks.length === 0) {

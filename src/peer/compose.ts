@@ -36,6 +36,7 @@ import { PeerError } from './faults.ts'
 import { FreshBlocks } from './fresh-blocks.ts'
 import { type Identity, openIdentity } from './identity.ts'
 import { InstitutionAccount } from './institution-account.ts'
+import { LedgerArrival } from './ledger-arrival.ts'
 import { LedgerBlocks } from './ledger-blocks.ts'
 import { LedgerDatabase } from './ledger-database.ts'
 import { LedgerNode, type LedgerNodeDeps } from './ledger-node.ts'
@@ -133,13 +134,16 @@ async function openAll(config: PeerConfig, deps: ComposeDeps, { close, closers, 
   closers.push(async () => uploads.stop())
   const claim = (digests: readonly Uint8Array[]): void => fresh.release(digests)
   const self = identity.peerId
-  const reads = openContent({ chain, host, store, self, claim, clock, log }, closers)
+  const arrival = new LedgerArrival(clock)
+  // There is nobody else to hear of it from.
+  if (members.institutions.size === 1) arrival.came()
+  const reads = openContent({ chain, arrival, host, store, self, claim, clock, log }, closers)
   const { content, directory, history } = reads
   const blocks = new BlockServer({ host, source: store, log })
   await blocks.start()
   closers.push(async () => blocks.stop())
 
-  const nodeDeps = { ...opened, members, mempool, host, content, store, onFailure, clock, log }
+  const nodeDeps = { ...opened, arrival, members, mempool, host, content, store, onFailure, clock, log }
   const ledger = new LedgerNode(nodeDeps, deps.catchUp)
   await ledger.start()
   closers.push(async () => ledger.stop())

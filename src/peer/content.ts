@@ -20,10 +20,11 @@ import type { Blocks } from '../store/blocks.ts'
 import { StoreError } from '../store/store-error.ts'
 import { joined } from './block-parts.ts'
 import type { CopyReader } from './copy-reader.ts'
-import type { ExtentDirectory } from './extent-directory.ts'
+import type { ExtentDirectory, Located } from './extent-directory.ts'
 import type { ExtentReader } from './extent-reader.ts'
 import { PeerError } from './faults.ts'
 import { type PlacedRun, leafRuns } from './leaf-runs.ts'
+import type { LedgerArrival } from './ledger-arrival.ts'
 import { readHere } from './own-blocks.ts'
 import type { PeerHistory } from './peer-history.ts'
 
@@ -31,6 +32,7 @@ export interface ContentDeps {
   readonly store: Blocks
   readonly fetcher: BlockFetcher
   readonly directory: ExtentDirectory
+  readonly arrival: Pick<LedgerArrival, 'wait'>
   readonly extents: ExtentReader
   readonly copies: CopyReader
   readonly history: PeerHistory
@@ -153,11 +155,20 @@ export class ContentService {
     return bytes
   }
 
+  /** Where a block lies by the ledger. One that isn't there yet is waited for. */
+  async #find(cid: CID, { root, signal }: Source): Promise<Located | undefined> {
+    const { arrival, directory } = this.#deps
+    const located = await directory.find(cid, signal)
+    if (located !== undefined || !(await arrival.wait(signal))) return located
+    await directory.note(root)
+    return directory.find(cid, signal)
+  }
+
   /** A block that lies where the ledger says; `undefined`: it says nothing. */
   async #placedBlock(cid: CID, source: Source): Promise<Uint8Array | undefined> {
     if (!source.isPlaced) return undefined
     try {
-      const located = await this.#deps.directory.find(cid, source.signal)
+      const located = await this.#find(cid, source)
       if (located === undefined) return undefined
       if (located.kind === 'copy') return await this.#deps.copies.read(cid, located, source.signal)
       for await (const block of this.#deps.extents.read(located.placed, [located.place], source)) {
@@ -236,8 +247,8 @@ export class ContentService {
       }
       return
     }
-    const located = { store: this.#deps.store, directory: this.#deps.directory, signal: source.signal }
-    for await (const run of leafRuns(leaves, located)) {
+    const find = async (cid: CID): Promise<Located | undefined> => this.#find(cid, source)
+    for await (const run of leafRuns(leaves, { store: this.#deps.store, find })) {
       if (run.kind === 'here') yield* this.#readLocal(run.leaves, source)
       else if (run.kind === 'placed') yield* this.#readPlaced(run, source)
       else yield* this.#readElsewhere(run.leaves, run.failure, source)
@@ -309,6 +320,7 @@ export class ContentService {
     }
     let peers = await source.providers()
     if (peers.length === 0) peers = await this.#deps.fetcher.findProviders(first.digest, source.signal)
+    if (peers.length === 0) throw new PeerError({ code: 'CONTENT_UNAVAILABLE', cid: first.cid.toString() })
     yield* this.#readRemote(leaves, peers, source)
   }
 

@@ -1,8 +1,9 @@
 /** Leaves of a file in runs that are read alike: here, from the holders of one extent, or from wherever they are found. */
+import type { CID } from 'multiformats/cid'
 import { LEAF_RUN_MAX } from '../core/limits.ts'
 import type { FileLeaf } from '../shards/unixfs-tree.ts'
 import type { Blocks } from '../store/blocks.ts'
-import type { ExtentDirectory, Located } from './extent-directory.ts'
+import type { Located } from './extent-directory.ts'
 import { PeerError } from './faults.ts'
 import type { PlacedExtent, ShardPlace } from './placed-extent.ts'
 
@@ -22,8 +23,8 @@ export type LeafRun =
 
 export interface LeafPlaces {
   readonly store: Pick<Blocks, 'has'>
-  readonly directory: Pick<ExtentDirectory, 'find'>
-  readonly signal: AbortSignal
+  /** Where a block lies by the ledger. @throws as `ExtentDirectory.find` */
+  readonly find: (cid: CID) => Promise<Located | undefined>
 }
 
 export async function* leafRuns(leaves: AsyncGenerator<FileLeaf>, places: LeafPlaces): AsyncGenerator<LeafRun> {
@@ -50,11 +51,11 @@ function joins(run: LeafRun, { digest }: FileLeaf, { store }: LeafPlaces): boole
   return (run.kind === 'here') === store.has(digest)
 }
 
-async function runOf(leaf: FileLeaf, { directory, signal, store }: LeafPlaces): Promise<LeafRun> {
+async function runOf(leaf: FileLeaf, { find, store }: LeafPlaces): Promise<LeafRun> {
   const leaves = [leaf]
   if (store.has(leaf.digest)) return { kind: 'here', leaves }
   try {
-    const found = shardOf(await directory.find(leaf.cid, signal))
+    const found = shardOf(await find(leaf.cid))
     if (found !== undefined) return { kind: 'placed', leaves, placed: found.placed, places: [found.place] }
     return { kind: 'elsewhere', leaves, failure: undefined }
   } catch (failure) {

@@ -48,7 +48,7 @@ import { SnapshotService } from './snapshot-source.ts'
 import { TransactionTurns } from './transaction-turns.ts'
 import { decodeSyncRequest, decodeTxAnswer, encodeSyncAnswer, encodeTxAnswer } from './ledger-messages.ts'
 
-export interface LedgerNodeDeps extends Pick<CatchUpDeps, 'database' | 'onFailure' | 'tryOpen'> {
+export interface LedgerNodeDeps extends Pick<CatchUpDeps, 'arrival' | 'database' | 'onFailure' | 'tryOpen'> {
   readonly members: Pick<MemberSet, 'institutions'>
   readonly chain: Chain
   readonly mempool: Mempool

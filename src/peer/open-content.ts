@@ -8,10 +8,12 @@ import { ContentService } from './content.ts'
 import { CopyReader } from './copy-reader.ts'
 import { ExtentDirectory } from './extent-directory.ts'
 import { ExtentReader } from './extent-reader.ts'
+import type { LedgerArrival } from './ledger-arrival.ts'
 import { PeerHistory } from './peer-history.ts'
 
 export interface OpenContentDeps {
   readonly chain: Chain
+  readonly arrival: LedgerArrival
   readonly host: P2pHost
   readonly store: Blocks
   /** This peer's own id. */
@@ -26,7 +28,7 @@ export function openContent(
   deps: OpenContentDeps,
   closers: (() => Promise<void>)[],
 ): { readonly content: ContentService; readonly directory: ExtentDirectory; readonly history: PeerHistory } {
-  const { chain, claim, clock, host, log, self, store } = deps
+  const { arrival, chain, claim, clock, host, log, self, store } = deps
   const history = new PeerHistory({ host, clock })
   history.start()
   closers.push(async () => history.stop())
@@ -35,7 +37,7 @@ export function openContent(
   const directory = new ExtentDirectory({ state: () => chain.reader, copies })
   const extents = new ExtentReader({ store, fetcher, history, log, self })
   return {
-    content: new ContentService({ store, fetcher, directory, extents, copies, history, claim }),
+    content: new ContentService({ store, fetcher, directory, arrival, extents, copies, history, claim }),
     directory,
     history,
   }
