@@ -657,7 +657,7 @@ export const SNAPSHOTS_ASKED_MAX = 16
 export const SNAPSHOT_ANSWER_BYTES_MAX = CBOR_BYTES_MAX
 /** A peer whose answer did not hold is not asked to catch up for so long, unless there is no other. */
 export const CATCH_UP_PASSED_OVER_MS = 60_000
-/** How long after its start a peer is waited for to hear of the newest block, where its ledger doesn't name what is read: it dials, is dialled, and rebuilds a ledger of some ten thousand blocks within that. */
+/** How long after its start a peer is waited for to hear of the newest block, where its ledger doesn't name what is read: time to dial, be dialled, and take what it lacks where that is little. A longer rebuild is not waited for. */
 export const LEDGER_ARRIVAL_MS = 15_000
 /** Rebuilds of a damaged ledger in one life of a process: damage that comes back is the disk's, or the program's, and needs someone. */
 export const LEDGER_REBUILDS_MAX = 3

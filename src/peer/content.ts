@@ -32,7 +32,7 @@ export interface ContentDeps {
   readonly store: Blocks
   readonly fetcher: BlockFetcher
   readonly directory: ExtentDirectory
-  readonly arrival: Pick<LedgerArrival, 'wait'>
+  readonly arrival: Pick<LedgerArrival, 'isThere' | 'wait'>
   readonly extents: ExtentReader
   readonly copies: CopyReader
   readonly history: PeerHistory
@@ -158,8 +158,10 @@ export class ContentService {
   /** Where a block lies by the ledger. One that isn't there yet is waited for. */
   async #find(cid: CID, { root, signal }: Source): Promise<Located | undefined> {
     const { arrival, directory } = this.#deps
+    // Before the look: it may come while that is under way.
+    const wasThere = arrival.isThere
     const located = await directory.find(cid, signal)
-    if (located !== undefined || !(await arrival.wait(signal))) return located
+    if (located !== undefined || wasThere || !(await arrival.wait(signal))) return located
     await directory.note(root)
     return directory.find(cid, signal)
   }

@@ -16,6 +16,10 @@ export class LedgerArrival {
     this.#startedMs = clock.nowMs()
   }
 
+  get isThere(): boolean {
+    return this.#isThere
+  }
+
   /** Members were asked, and none has more. */
   came(): void {
     this.#isThere = true
@@ -25,13 +29,13 @@ export class LedgerArrival {
   /**
    * Waits until the ledger is there, or a peer in a network that works would have it. At once afterwards.
    *
-   * @returns whether it came meanwhile: then there may be more than before.
+   * @returns whether it is there.
    * @throws the signal's reason
    */
   async wait(signal: AbortSignal): Promise<boolean> {
     signal.throwIfAborted()
     const restMs = this.#startedMs + LEDGER_ARRIVAL_MS - this.#clock.nowMs()
-    if (this.#isThere || restMs <= 0) return false
+    if (this.#isThere || restMs <= 0) return this.#isThere
     const ended = Promise.withResolvers<false>()
     const end = (): void => ended.resolve(false)
     const timer = setTimeout(end, Math.min(restMs, LEDGER_ARRIVAL_MS))

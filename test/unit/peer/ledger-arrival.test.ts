@@ -5,9 +5,11 @@ import { LedgerArrival } from '../../../src/peer/ledger-arrival.ts'
 test('who waits is told when the ledger comes, and nobody waits afterwards', async () => {
   const arrival = new LedgerArrival({ nowMs: () => 0 })
   const waiting = [arrival.wait(AbortSignal.timeout(5_000)), arrival.wait(AbortSignal.timeout(5_000))]
+  expect(arrival.isThere).toBe(false)
   arrival.came()
   expect(await Promise.all(waiting)).toEqual([true, true])
-  expect(await arrival.wait(AbortSignal.timeout(5_000))).toBe(false)
+  expect(arrival.isThere).toBe(true)
+  expect(await arrival.wait(AbortSignal.timeout(5_000))).toBe(true)
 })
 
 test('nobody waits longer than from the start on, nor when it is given up', async () => {
